@@ -1,0 +1,288 @@
+"""Checkpoints with orbax: the running state of a training, and finished models.
+
+`Checkpoints` holds model, optimizer, data iterator and random state of one step together.
+`save_model` and `load_model` write and read a finished model: its variables and its config.
+"""
+
+import json
+import logging
+import types
+from collections.abc import Mapping
+from typing import Any, Self
+
+import grain
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from etils import epath
+from jax.experimental import multihost_utils
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from ar_net_jax.errors import UserError
+
+PyTree = Any
+
+_VARIABLES = "variables"
+_CONFIG = "config.json"
+
+
+class Checkpoints:
+    """The checkpoints of one training run, written in the background, the latest few kept.
+
+    A checkpoint becomes visible only once it is whole, so a run killed while writing resumes
+    from the one before.
+    """
+
+    def __init__(self, directory: epath.PathLike, keep: int = 2):
+        """Opens the folder, which is made if need be.
+
+        Args:
+          directory: local or shared folder (or bucket) of this run's checkpoints.
+          keep: how many of the latest checkpoints to keep, >= 1.
+        """
+        _quieten_orbax()
+        self._directory = epath.Path(directory).resolve()
+        self._manager = ocp.CheckpointManager(
+            self._directory,
+            # Named here so that a fresh process can read the tree's shapes before restoring.
+            item_handlers={
+                "state": ocp.StandardCheckpointHandler(),
+                "data": grain.checkpoint.CheckpointHandler(),
+                "meta": ocp.JsonCheckpointHandler(),
+            },
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=preservation_policy.LatestN(keep),
+                cleanup_tmp_directories=True,
+            ),
+        )
+
+    def save(
+        self,
+        step: int,
+        state: PyTree,
+        data_iterator: grain.DatasetIterator | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Starts to save; the arrays may be donated and the iterator advanced right after.
+
+        A step that is already saved is left as it is.
+
+        Args:
+          step: number of finished steps.
+          state: pytree of jax arrays; typed PRNG keys are fine.
+          data_iterator: the grain iterator, whose next batch is the one the next step needs.
+          meta: anything JSON holds, such as the stage and the best score so far.
+        """
+        if step in self._manager.all_steps():
+            return
+        items = {
+            "state": ocp.args.StandardSave(state),
+            "meta": ocp.args.JsonSave(dict(meta or {})),
+        }
+        if data_iterator is not None:
+            items["data"] = grain.checkpoint.CheckpointSave(data_iterator)
+        self._manager.save(step, args=ocp.args.Composite(**items), force=True)
+
+    def restore_latest(
+        self, template: PyTree, data_iterator: grain.DatasetIterator | None = None
+    ) -> tuple[PyTree, dict[str, Any]] | None:
+        """Restores the newest checkpoint.
+
+        Args:
+          template: pytree of arrays or `jax.ShapeDtypeStruct`s like the saved state; its
+            shardings, where it has them, say where the arrays go.
+          data_iterator: moved in place to where it stood.
+
+        Returns:
+          `(state, meta)`, or None if nothing was saved yet.
+
+        Raises:
+          UserError: if the checkpoint belongs to another configuration.
+        """
+        step = self.latest_step()
+        if step is None:
+            return None
+        saved = self._manager.item_metadata(step)["state"].tree
+        try:
+            check_fits(saved, template)
+        except UserError as error:
+            raise UserError(
+                f"{self._directory}: {error}; or choose another --workdir for this config"
+            ) from None
+        items = {"state": ocp.args.StandardRestore(template), "meta": ocp.args.JsonRestore()}
+        if data_iterator is not None:
+            items["data"] = grain.checkpoint.CheckpointRestore(data_iterator)
+        restored = self._manager.restore(step, args=ocp.args.Composite(**items))
+        return restored["state"], restored["meta"]
+
+    def latest_step(self) -> int | None:
+        """The step of the newest whole checkpoint, or None."""
+        return self._manager.latest_step()
+
+    def wait(self) -> None:
+        """Returns once every started save is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Finishes every started save and lets go of the folder."""
+        self._manager.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: types.TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def save_model(
+    directory: epath.PathLike, variables: PyTree, config_dict: Mapping[str, Any]
+) -> None:
+    """Writes a finished model, replacing an earlier one in one move.
+
+    With several processes all must call it; the first one writes.
+
+    Args:
+      directory: becomes `variables/` (an orbax tree) beside `config.json`.
+      variables: Flax variables, arrays that this process can read in full.
+      config_dict: the configuration as plain JSON values.
+    """
+    _quieten_orbax()
+    directory = epath.Path(directory).resolve()
+    if jax.process_index() == 0:
+        _recover(directory)
+        fresh = _beside(directory, "new")
+        _remove(fresh)
+        fresh.mkdir(parents=True)
+        arrays = jax.tree.map(np.asarray, variables)
+        with _solo_checkpointer() as checkpointer:
+            checkpointer.save(fresh / _VARIABLES, arrays)
+        # Last, because its presence is what marks the folder as whole.
+        (fresh / _CONFIG).write_text(json.dumps(config_dict, indent=2) + "\n")
+        old = _beside(directory, "old")
+        _remove(old)
+        if directory.exists():
+            directory.rename(old)
+        fresh.rename(directory)
+        _remove(old)
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(f"save_model {directory}")
+
+
+def load_model(directory: epath.PathLike) -> tuple[PyTree, dict[str, Any]]:
+    """Reads what `save_model` wrote.
+
+    Args:
+      directory: folder with `variables/` and `config.json`.
+
+    Returns:
+      `(variables, config_dict)`; variables are nested dicts of numpy arrays.
+
+    Raises:
+      UserError: if the folder holds no readable model.
+    """
+    _quieten_orbax()
+    directory = epath.Path(directory).resolve()
+    _recover(directory)
+    for part in (_CONFIG, _VARIABLES):
+        if not (directory / part).exists():
+            raise UserError(
+                f"{directory} is no model checkpoint: it has no {part}; give the folder that a "
+                "finished training left (it holds config.json and variables/)"
+            )
+    try:
+        config_dict = json.loads((directory / _CONFIG).read_text())
+        with _solo_checkpointer() as checkpointer:
+            variables = checkpointer.restore(directory / _VARIABLES)
+    except (ValueError, OSError, KeyError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(
+            f"{directory} is damaged and cannot be read ({reason[0]}); train or convert it again"
+        ) from error
+    return variables, config_dict
+
+
+def check_fits(variables: PyTree, expected_shapes: PyTree) -> None:
+    """Checks that a tree of arrays has just the keys and shapes that a config asks for.
+
+    Args:
+      variables: pytree whose leaves have a `shape`.
+      expected_shapes: pytree of arrays or `jax.ShapeDtypeStruct`s.
+
+    Raises:
+      UserError: naming the first few missing, unexpected and differently shaped keys.
+
+    >>> check_fits({"w": np.zeros(3)}, {"w": jax.ShapeDtypeStruct((3,), np.float32)})
+    """
+    found, expected = _shapes(variables), _shapes(expected_shapes)
+    faults = {
+        "missing": [f"{key} {expected[key]}" for key in expected if key not in found],
+        "unexpected": [f"{key} {found[key]}" for key in found if key not in expected],
+        "differently shaped": [
+            f"{key} {found[key]}, expected {expected[key]}"
+            for key in expected
+            if key in found and found[key] != expected[key]
+        ],
+    }
+    if any(faults.values()):
+        listed = "; ".join(f"{kind}: {_first_few(keys)}" for kind, keys in faults.items() if keys)
+        raise UserError(
+            f"the checkpoint does not fit the config: {listed}. "
+            "Use the config that it was trained with"
+        )
+
+
+def _shapes(tree: PyTree) -> dict[str, tuple[int, ...]]:
+    """Path of each leaf -> its shape; a typed PRNG key counts as its raw data, as on disk."""
+    shapes = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        if jax.dtypes.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key):
+            leaf = jax.eval_shape(jax.random.key_data, leaf)
+        shapes[jax.tree_util.keystr(path, simple=True, separator="/")] = tuple(leaf.shape)
+    return shapes
+
+
+def _first_few(keys: list[str], limit: int = 3) -> str:
+    rest = len(keys) - limit
+    return ", ".join(keys[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _solo_checkpointer() -> ocp.StandardCheckpointer:
+    """A checkpointer that does not wait for other processes."""
+    me = jax.process_index()
+    return ocp.StandardCheckpointer(
+        multiprocessing_options=ocp.options.MultiprocessingOptions(
+            primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"solo{me}"
+        )
+    )
+
+
+def _beside(directory: epath.Path, suffix: str) -> epath.Path:
+    return directory.parent / f".{directory.name}.{suffix}"
+
+
+def _remove(directory: epath.Path) -> None:
+    if directory.exists():
+        directory.rmtree()
+
+
+def _recover(directory: epath.Path) -> None:
+    """Finishes the replacement of a model if a kill fell between its two renames."""
+    fresh = _beside(directory, "new")
+    if not directory.exists() and (fresh / _CONFIG).exists():
+        fresh.rename(directory)
+
+
+def _quieten_orbax() -> None:
+    """Drops orbax's log records below errors, which otherwise break into the progress bar."""
+    logger = logging.getLogger("absl")
+    if _is_wanted not in logger.filters:
+        logger.addFilter(_is_wanted)
+
+
+def _is_wanted(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR or "orbax" not in record.pathname

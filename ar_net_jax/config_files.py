@@ -1,0 +1,98 @@
+"""From `--config=NAME[:variant]` and overrides to a validated config."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+from absl import flags
+from ml_collections import config_flags
+
+from ar_net_jax.config import Config
+from ar_net_jax.errors import UserError
+from ar_net_jax.shipped import shipped_dir
+
+# What absl and ml_collections raise on a bad flag.
+_FLAG_ERRORS = (flags.Error, KeyError, AttributeError, TypeError, ValueError)
+
+
+def shipped_configs() -> list[str]:
+    """Names of the configs that travel with the package."""
+    return sorted(p.stem for p in shipped_dir("configs").glob("*.py") if p.stem[0] != "_")
+
+
+def config_path(name: str) -> Path:
+    """The file of a shipped config, or the path itself where one is given.
+
+    Raises:
+        UserError: neither; names the closest shipped config.
+    """
+    if name.endswith(".py") or "/" in name:
+        if not Path(name).is_file():
+            raise UserError(f"--config={name}: no such file")
+        return Path(name)
+    known = shipped_configs()
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"shipped: {', '.join(known)}"
+        raise UserError(f"--config={name}: no such config; {hint}")
+    return shipped_dir("configs") / f"{name}.py"
+
+
+def load_config_dict(spec: str, overrides: Sequence[str] = ()) -> ml_collections.ConfigDict:
+    """Evaluates a config file and applies overrides from the command line.
+
+    Args:
+        spec: `NAME[:variant]` or `path/to/file.py[:variant]`.
+        overrides: such as `--config.data.batch_size=8`.
+
+    Raises:
+        UserError: an unknown file, variant or field, or a value of the wrong type.
+    """
+    name, _, variant = spec.partition(":")
+    path = config_path(name)
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values)
+    argument = f"--config={path}" + (f":{variant}" if variant else "")
+    try:
+        values(["arnet", argument, *overrides])
+        return values.config
+    except UserError:
+        raise
+    except _FLAG_ERRORS as error:
+        raise UserError(f"--config={spec}: {_first_line(error)}") from error
+
+
+def apply_overrides(config: Config, overrides: Sequence[str]) -> Config:
+    """A config with single fields changed, such as by `--config.data.num_frames=8`.
+
+    Raises:
+        UserError: an unknown field or an impossible value.
+    """
+    if not overrides:
+        return config
+    values = flags.FlagValues()
+    plain = ml_collections.ConfigDict(_with_tuples(config.to_dict()))
+    config_flags.DEFINE_config_dict("config", plain, flag_values=values)
+    try:
+        values(["arnet", *overrides])
+    except _FLAG_ERRORS as error:
+        raise UserError(_first_line(error)) from error
+    return Config.from_dict(values.config)
+
+
+def load_config(spec: str, overrides: Sequence[str] = ()) -> Config:
+    """As `load_config_dict`, validated."""
+    return Config.from_dict(load_config_dict(spec, overrides))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error.args[0] if error.args else error).strip().splitlines()[0]
+
+
+def _with_tuples(value: Any) -> Any:
+    """JSON's lists as the tuples that config fields are."""
+    if isinstance(value, dict):
+        return {key: _with_tuples(item) for key, item in value.items()}
+    return tuple(_with_tuples(item) for item in value) if isinstance(value, list) else value

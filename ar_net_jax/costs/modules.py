@@ -1,0 +1,132 @@
+"""GFLOPs of one network for one frame, under a named convention.
+
+`macs`: multiply-accumulates of convolutions and fully connected layers, in 1e9.
+`paper`: what AR-Net's tables were made with, also in 1e9. ResNets and MobileNetV2: the same plus 2
+for each BatchNorm output element, plus a ResNet's average pool (the counter of the day, thop
+0.0.31). EfficientNet: the published figure of the variant times (resolution / 224)^2, although it
+was published for the variant's native size, which overstates it. LSTM: 2 x features^2.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ar_net_jax.architectures import (
+    COST_CONVENTIONS,
+    EfficientNetSpec,
+    ResNetSpec,
+    architecture,
+    feature_dim,
+)
+from ar_net_jax.costs.counting import count_macs
+from ar_net_jax.errors import UserError
+from ar_net_jax.models.backbones import make_backbone
+
+_PUBLISHED_SIZE = 224
+"""Side length, in pixels, that the paper takes EfficientNet's published figures to be for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Trace:
+    """Counts of a backbone on one frame: its MACs, and the sizes of its BatchNorm outputs."""
+
+    macs: int
+    norm_outputs: tuple[int, ...]
+
+
+@functools.cache
+def _trace(name: str, resolution: int, padding: str) -> _Trace:
+    backbone = make_backbone(name, padding=padding)
+    norm_outputs: list[int] = []
+
+    def note_norms(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        out = call(*args, **kwargs)
+        if isinstance(context.module, nn.BatchNorm) and context.method_name == "__call__":
+            norm_outputs.append(math.prod(out.shape))
+        return out
+
+    def run(key: jax.Array, frame: jax.Array) -> jax.Array:
+        # Making the parameters needs no product, so one trace serves for both.
+        return backbone.init_with_output(key, frame)[0]
+
+    key = jax.eval_shape(jax.random.key, 0)
+    frame = jax.ShapeDtypeStruct((1, resolution, resolution, 3), jnp.float32)
+    with nn.intercept_methods(note_norms):
+        macs = count_macs(run, key, frame)
+    return _Trace(macs, tuple(norm_outputs))
+
+
+def backbone_macs(name: str, resolution: int, num_classes: int, padding: str = "same") -> int:
+    """Multiply-accumulates of a backbone with its classifier on one frame.
+
+    Args:
+        name: of the backbone.
+        resolution: side length of the frame in pixels.
+        num_classes: outputs of the classifier on the pooled features; 0 for no classifier.
+        padding: rule of an EfficientNet's convolutions.
+
+    Raises:
+        UserError: no backbone has that name.
+    """
+    return _trace(name, resolution, padding).macs + feature_dim(name) * num_classes
+
+
+def frame_gflops(
+    name: str, resolution: int, num_classes: int, convention: str, padding: str = "same"
+) -> float:
+    """GFLOPs of a backbone with its classifier on one frame, under a convention.
+
+    Args:
+        name: of the backbone.
+        resolution: side length of the frame in pixels.
+        num_classes: outputs of the classifier; 0 for no classifier.
+        convention: 'macs' or 'paper', see the module's docstring.
+        padding: rule of an EfficientNet's convolutions; only `macs` depends on it.
+
+    Raises:
+        UserError: no such backbone or convention.
+    """
+    check_convention(convention)
+    spec = architecture(name)
+    if convention == "paper" and isinstance(spec, EfficientNetSpec):
+        return spec.published_gflops * (resolution / _PUBLISHED_SIZE) ** 2
+    operations = backbone_macs(name, resolution, num_classes, padding)
+    if convention == "paper":
+        norm_outputs = _trace(name, resolution, padding).norm_outputs
+        operations += 2 * sum(norm_outputs)
+        if isinstance(spec, ResNetSpec):
+            # The pool adds up the last map, which is as large as the last BatchNorm's output, and
+            # divides once per channel. (MobileNetV2 pools outside of a module: thop saw nothing.)
+            operations += norm_outputs[-1] + spec.features
+    return operations / 1e9
+
+
+def lstm_gflops(feature_dim: int, hidden: int, num_actions: int, convention: str) -> float:
+    """GFLOPs of one LSTM step with its decision head.
+
+    Args:
+        feature_dim: width of the LSTM's input.
+        hidden: its hidden units.
+        num_actions: outputs of the decision head; 0 for no head.
+        convention: 'macs' counts the cell and the head, 'paper' is 2 x feature_dim^2.
+
+    Raises:
+        UserError: no such convention.
+    """
+    check_convention(convention)
+    if convention == "paper":
+        return 2 * feature_dim**2 / 1e9
+    return (4 * hidden * (feature_dim + hidden) + hidden * num_actions) / 1e9
+
+
+def check_convention(convention: str) -> None:
+    """Raises UserError unless `convention` is one of `COST_CONVENTIONS`."""
+    if convention not in COST_CONVENTIONS:
+        raise UserError(
+            f"unknown cost convention {convention!r}: choose one of {', '.join(COST_CONVENTIONS)}."
+        )

@@ -1,0 +1,190 @@
+"""Data sets by name: builds one if it is not there yet, opens its splits."""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import importlib.util
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+
+from ar_net_jax.data import embedded
+from ar_net_jax.data.builder import VideoBuilder, VideoConfig
+from ar_net_jax.data.source import VideoSource
+from ar_net_jax.errors import UserError
+from ar_net_jax.shipped import shipped_dir
+
+_INDEX = "prepared.json"
+_BUILDERS = {
+    "activitynet": "ActivityNet",
+    "fcvid": "Fcvid",
+    "mini_kinetics": "MiniKinetics",
+    "video_folder": "VideoFolder",
+}
+EMBEDDED = "embedded"
+# Frames keep their size; at this quality they and their videos stay under 100 MB.
+_EMBEDDED_OPTIONS = {"short_side": None, "quality": 80}
+# Fields of a config that leave the stored data as it is.
+_INERT = {"name", "version", "description", "release_notes", "source_dir", "progress"}
+
+
+def data_set_names() -> list[str]:
+    """The names that `prepare` knows."""
+    return sorted([EMBEDDED, *_BUILDERS])
+
+
+def _load_builder(name: str) -> type[VideoBuilder]:
+    """Loads a shipped builder by its path, so that no package called `datasets` gets in the way."""
+    module_name = f"_ar_net_jax_builder_{name}"
+    if module_name not in sys.modules:
+        path = shipped_dir("datasets") / name / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[module_name]
+            raise
+    return getattr(sys.modules[module_name], _BUILDERS[name])
+
+
+def _known(name: str) -> None:
+    if name not in data_set_names():
+        raise UserError(f"data set {name!r} is unknown; choose from {', '.join(data_set_names())}")
+
+
+@contextlib.contextmanager
+def _locked(data_dir: Path) -> Iterator[None]:
+    """Lets one process at a time prepare data in a folder; others wait, then find it done."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with open(data_dir / ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _read_index(data_dir: Path) -> dict[str, str]:
+    try:
+        return json.loads((data_dir / _INDEX).read_text())
+    except FileNotFoundError:
+        return {}
+
+
+def _write_index(data_dir: Path, index: dict[str, str]) -> None:
+    partial = data_dir / f"{_INDEX}.partial"
+    partial.write_text(json.dumps(index, indent=1))
+    os.replace(partial, data_dir / _INDEX)
+
+
+def _fingerprint(builder: VideoBuilder, config: VideoConfig) -> str:
+    """Changes with the videos, their labels and everything that decides how they are stored."""
+    content = hashlib.sha256()
+    fields = dataclasses.asdict(config)
+    content.update(repr([(k, v) for k, v in sorted(fields.items()) if k not in _INERT]).encode())
+    content.update(repr(builder.list_classes()).encode())
+    for split, videos in builder.list_videos().items():
+        for video in videos:
+            size = video.path.stat().st_size if video.path.is_file() else -1
+            entry = (split, video.name, video.labels, video.num_frames, size)
+            content.update(repr(entry).encode())
+    return content.hexdigest()[:12]
+
+
+def _build(name: str, source_dir: Path, data_dir: Path, options: dict[str, object]) -> Path:
+    """Builds a data set if it is not there; returns its folder."""
+    builder_class = _load_builder(name)
+    config_class = builder_class.CONFIG
+    allowed = {field.name for field in dataclasses.fields(config_class)} - _INERT | {"progress"}
+    unknown = sorted(set(options) - allowed)
+    if unknown:
+        raise UserError(
+            f"data set {name!r} has no option {unknown[0]!r}; choose from {sorted(allowed)}"
+        )
+    config = config_class(name="unnamed", source_dir=str(source_dir), **options)
+    probe = builder_class(data_dir=data_dir, config=config)
+    config = dataclasses.replace(config, name=_fingerprint(probe, config))
+    builder = builder_class(data_dir=data_dir, config=config)
+    tfds.disable_progress_bar()  # the builder shows its own, one bar for each split
+    # TFDS prints advice that does not apply here.
+    with contextlib.redirect_stdout(io.StringIO()):
+        builder.download_and_prepare(
+            file_format="array_record",
+            download_config=tfds.download.DownloadConfig(compute_stats="skip"),
+        )
+    return Path(builder.data_dir)
+
+
+def prepare(
+    name: str,
+    *,
+    data_dir: str | Path,
+    source_dir: str | Path | None = None,
+    progress: bool = True,
+    **options: object,
+) -> None:
+    """Makes a data set ready for `open_split`; does nothing when it is.
+
+    It is built anew when the videos, the lists or the options have changed. Several processes may
+    call this at once on one folder: one builds, the others wait.
+
+    Args:
+        name: one of `data_set_names()`.
+        data_dir: where the prepared data lies.
+        source_dir: the videos (or frames and lists) to build from. None uses what was prepared
+            before. For "embedded": where its videos are drawn, `<data_dir>/videos` by default.
+        progress: whether to show a progress bar.
+        **options: fields of the builder's config; for "embedded" also `spec`, an `EmbeddedSpec`.
+
+    Raises:
+        UserError: unknown name or option; missing, empty or mostly bad source.
+    """
+    _known(name)
+    data_dir = Path(data_dir)
+    if name == EMBEDDED:
+        source_dir = Path(source_dir or data_dir / "videos")
+    elif source_dir is None:
+        if name not in _read_index(data_dir):
+            raise UserError(f"{data_dir}: {name!r} is not prepared here; give its source folder")
+        return
+    with _locked(data_dir):
+        builder_name = name
+        if name == EMBEDDED:
+            embedded.make(source_dir, options.pop("spec", None), progress)
+            builder_name, options = "video_folder", {**_EMBEDDED_OPTIONS, **options}
+        built = _build(builder_name, Path(source_dir), data_dir, {"progress": progress, **options})
+        index = _read_index(data_dir) | {name: built.relative_to(data_dir).as_posix()}
+        _write_index(data_dir, index)
+
+
+def _prepared_dir(name: str, data_dir: str | Path) -> Path:
+    _known(name)
+    index = _read_index(Path(data_dir))
+    if name not in index:
+        raise UserError(f"{data_dir}: {name!r} is not prepared here; run prepare first")
+    return Path(data_dir) / index[name]
+
+
+def open_split(name: str, split: str, *, data_dir: str | Path) -> VideoSource:
+    """Opens a prepared split for random access.
+
+    Args:
+        name: one of `data_set_names()`.
+        split: its split, such as "train".
+        data_dir: as given to `prepare`.
+
+    Raises:
+        UserError: not prepared, or no such split.
+    """
+    return VideoSource(_prepared_dir(name, data_dir), split)
+
+
+def class_names(name: str, *, data_dir: str | Path) -> list[str]:
+    """The class names of a prepared data set, in the order of the labels."""
+    builder = tfds.builder_from_directory(_prepared_dir(name, data_dir))
+    return builder.info.features["labels"].feature.names

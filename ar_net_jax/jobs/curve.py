@@ -1,0 +1,182 @@
+"""curve.png: mAP against GFLOPs per video, every approach a labelled point."""
+
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.figure
+import matplotlib.text
+import matplotlib.ticker
+import matplotlib.transforms
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+_INK, _GREY, _LINE = "#222222", "#8a8f98", "#3b6ea8"
+_OURS, _OTHER = "#d1382c", "#5b6470"
+# Offsets of a label from its point, in points, the preferred first.
+_ANGLES = np.deg2rad([90, 270, 45, 135, 0, 180, 315, 225])
+_DISTANCES = (11, 20, 32, 46)
+
+
+def plot_curve(
+    path: str | os.PathLike[str],
+    results: Sequence[Mapping[str, Any]],
+    chance: Mapping[str, float] | None = None,
+) -> None:
+    """Draws the accuracy-cost curve (Figure 3 of the paper).
+
+    Approaches whose name starts with "Uniform" are joined by a line in order of cost; names that
+    start with "AR-Net" are highlighted.
+
+    Args:
+      path: of the PNG.
+      results: mappings with `approach`, `mAP` in percent, `gflops_per_video` > 0 and
+        `gflops_convention`.
+      chance: `mAP` in percent of guessing, drawn as a line.
+    """
+    figure = matplotlib.figure.Figure(figsize=(8, 5.2), dpi=200, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    points = np.array([(r["gflops_per_video"], r["mAP"]) for r in results], float)
+    _frame(axes, points, results, chance)
+    uniform = sorted(
+        point for point, r in zip(points.tolist(), results) if r["approach"].startswith("Uniform")
+    )
+    if len(uniform) > 1:
+        axes.plot(*zip(*uniform), color=_LINE, linewidth=1.6, alpha=0.55, zorder=2)
+    texts = []
+    for (x, y), result in zip(points, results):
+        look = _look(result["approach"])
+        axes.scatter(x, y, zorder=3, edgecolor="white", linewidth=0.8, **look)
+        texts.append(
+            axes.annotate(
+                result["approach"],
+                (x, y),
+                xytext=(0, 0),
+                textcoords="offset points",
+                ha="center",
+                va="center",
+                fontsize=11 if look["color"] == _OURS else 9,
+                fontweight="bold" if look["color"] == _OURS else "normal",
+                color=_INK if look["color"] == _OTHER else look["color"],
+                zorder=4,
+            )
+        )
+    _place_labels(axes, texts, points, uniform)
+    figure.savefig(path)
+
+
+def _look(approach: str) -> dict[str, Any]:
+    """Marker of an approach."""
+    if approach.startswith("AR-Net"):
+        return {"marker": "*", "s": 330, "color": _OURS}
+    if approach.startswith("Uniform"):
+        return {"marker": "o", "s": 52, "color": _LINE}
+    return {"marker": "D", "s": 46, "color": _OTHER}
+
+
+def _frame(
+    axes: Axes,
+    points: np.ndarray,
+    results: Sequence[Mapping[str, Any]],
+    chance: Mapping[str, float] | None,
+) -> None:
+    """Limits, scale, axis labels and the chance line."""
+    (low_x, low_y), (high_x, high_y) = points.min(axis=0), points.max(axis=0)
+    if chance is not None:
+        low_y = min(low_y, chance["mAP"])
+    margin = max(0.1 * (high_y - low_y), 1.0)
+    axes.set_ylim(low_y - margin, high_y + margin)
+    axes.set_xscale("log")
+    room = max((high_x / low_x) ** 0.1, 1.15)
+    axes.set_xlim(low_x / room, high_x * room)
+    axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
+    conventions = dict.fromkeys(r["gflops_convention"] for r in results)
+    axes.set_xlabel(f"GFLOPs per video ({', '.join(conventions)}; log scale)", color=_INK)
+    axes.set_ylabel("mAP (%)", color=_INK)
+    axes.grid(color="#e6e8eb", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_GREY)
+    axes.tick_params(colors=_OTHER, which="both")
+    if chance is not None:
+        axes.axhline(chance["mAP"], color=_GREY, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
+        axes.annotate(
+            f"chance {chance['mAP']:.1f}",
+            (1, chance["mAP"]),
+            xycoords=("axes fraction", "data"),
+            xytext=(-4, 3),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            fontsize=9,
+            color=_GREY,
+        )
+
+
+def _place_labels(
+    axes: Axes,
+    texts: Sequence[matplotlib.text.Annotation],
+    points: np.ndarray,
+    line: Sequence[Sequence[float]],
+) -> None:
+    """Puts each label at the first spot near its point where it covers nothing.
+
+    Labels are placed one by one, the most crowded points first; of spots that all cover
+    something, the one that covers least is taken.
+    """
+    axes.figure.draw_without_rendering()
+    renderer = axes.figure.canvas.get_renderer()
+    per_point = axes.figure.dpi / 72
+    pixels = axes.transData.transform(points)
+    taken = [_around(x, y, 6 * per_point) for x, y in pixels]
+    taken += [_around(x, y, 1.5 * per_point) for x, y in _along(axes, line)]
+    taken += [
+        child.get_window_extent(renderer)
+        for child in axes.texts
+        if child not in texts and child.get_text()
+    ]
+    inside = axes.get_window_extent(renderer)
+    gaps = np.linalg.norm(pixels[:, None] - pixels[None], axis=-1)
+    for i in np.argsort(np.sort(gaps, axis=1)[:, 1:3].sum(axis=1), kind="stable"):
+        box = texts[i].get_window_extent(renderer)
+        half = np.array([box.width, box.height]) / 2
+        best = None
+        for distance, angle in itertools.product(_DISTANCES, _ANGLES):
+            direction = np.array([np.cos(angle), np.sin(angle)])
+            centre = pixels[i] + direction * (distance * per_point + half * np.abs(direction))
+            spot = matplotlib.transforms.Bbox([centre - half, centre + half])
+            covered = sum(_overlap(spot, other) for other in taken)
+            covered += box.width * box.height - _overlap(spot, inside)
+            if best is None or covered < best[0] - 1e-6:
+                best = (covered, distance, centre, spot)
+        _, distance, centre, spot = best
+        texts[i].set_position((centre - pixels[i]) / per_point)
+        taken.append(spot)
+        if distance > _DISTANCES[0]:
+            nearest = np.clip(pixels[i], spot.min, spot.max)
+            leader = axes.transData.inverted().transform([pixels[i], nearest])
+            axes.plot(*leader.T, color=_GREY, linewidth=0.8, zorder=1)
+
+
+def _around(x: float, y: float, radius: float) -> matplotlib.transforms.Bbox:
+    return matplotlib.transforms.Bbox([[x - radius, y - radius], [x + radius, y + radius]])
+
+
+def _along(axes: Axes, line: Sequence[Sequence[float]]) -> list[np.ndarray]:
+    """Pixel positions along a polyline, a few pixels apart."""
+    if len(line) < 2:
+        return []
+    ends = axes.transData.transform(np.array(line))
+    pieces = [np.linspace(start, stop, 60) for start, stop in itertools.pairwise(ends)]
+    return list(np.concatenate(pieces))
+
+
+def _overlap(a: matplotlib.transforms.Bbox, b: matplotlib.transforms.Bbox) -> float:
+    """Area common to two boxes."""
+    common = matplotlib.transforms.Bbox.intersection(a, b)
+    return 0.0 if common is None else common.width * common.height

@@ -1,0 +1,43 @@
+"""The splits of a configured data set, prepared if need be."""
+
+from pathlib import Path
+
+from ar_net_jax.config import DataConfig
+from ar_net_jax.data import registry
+from ar_net_jax.data.source import VideoSource
+from ar_net_jax.errors import UserError
+
+
+def prepare_data(data: DataConfig, workdir: Path, *, progress: bool = True) -> Path:
+    """Makes the data set ready.
+
+    Args:
+        data: the data's config.
+        workdir: of the run; the data set goes below it where the config names no `data_dir`.
+        progress: whether to show a progress bar.
+
+    Returns:
+        The directory to open splits from.
+    """
+    data_dir = Path(data.data_dir) if data.data_dir else workdir / "data"
+    options: dict[str, object] = {"max_bad_share": data.max_bad_share}
+    if data.name == "video_folder" and data.frame_rate:
+        options["frame_rate"] = data.frame_rate
+    source = data.source_dir or None
+    registry.prepare(data.name, data_dir=data_dir, source_dir=source, progress=progress, **options)
+    return data_dir
+
+
+def open_split(data: DataConfig, data_dir: Path, split: str, num_classes: int) -> VideoSource:
+    """Opens a split and checks that its labels fit the model.
+
+    Raises:
+        UserError: the data set has more classes than the model.
+    """
+    source = registry.open_split(data.name, split, data_dir=data_dir)
+    if len(source.class_names) > num_classes:
+        raise UserError(
+            f"config.model.num_classes: {num_classes}, but {data.name} in {data_dir} has "
+            f"{len(source.class_names)} classes"
+        )
+    return source

@@ -1,0 +1,146 @@
+"""decisions.png: what the policy made of the frames of a few videos (Figure 4 of the paper)."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.figure
+import matplotlib.patches
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
+
+_INK, _GREY, _RIGHT, _WRONG = "#222222", "#8a8f98", "#2c7a4b", "#d1382c"
+# Lengths in units of one frame's side.
+_GAP, _HEADER, _CAPTION, _BETWEEN = 0.06, 0.36, 0.2, 0.22
+_SIDE_INCHES = 1.05
+
+
+def plot_decisions(path: str | os.PathLike[str], videos: Sequence[Mapping[str, Any]]) -> None:
+    """Draws per video the sampled frames above and what the policy made of each below.
+
+    Args:
+      path: of the PNG.
+      videos: one mapping per video with
+        `frames`: uint8 [T, H, W, 3], the sampled frames;
+        `actions`: int [T], a skip repeated on the frames it covers;
+        `resolutions`: descending sides in pixels; action i < len(resolutions) uses the i-th, any
+        other action is a skip;
+        `action_names`: one name per action, written below the frame;
+        `labels`: names of the video's classes;
+        `prediction`: name of the best scored class, green if it is one of the labels;
+        `gflops`: cost of the video, and `gflops_convention`: how it was counted.
+
+    Raises:
+      ValueError: if there is no video.
+    """
+    if not videos:
+        raise ValueError("plot_decisions: there is no video to draw")
+    steps = max(len(video["actions"]) for video in videos)
+    height_of_video = _HEADER + 2 + _GAP + _CAPTION
+    width = steps + (steps - 1) * _GAP
+    height = len(videos) * (height_of_video + _BETWEEN) - _BETWEEN
+    # Frames would turn to stamps if a long clip had to fit a page; the picture grows instead.
+    margin = 0.08
+    figure = matplotlib.figure.Figure(
+        figsize=((width + 2 * margin) * _SIDE_INCHES, (height + 2 * margin) * _SIDE_INCHES),
+        dpi=160,
+    )
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_xlim(-margin, width + margin)
+    axes.set_ylim(height + margin, -margin)
+    axes.set_axis_off()
+    for i, video in enumerate(videos):
+        _draw_video(axes, video, top=i * (height_of_video + _BETWEEN), width=width)
+    figure.savefig(path, facecolor="white")
+
+
+def _draw_video(axes: Axes, video: Mapping[str, Any], top: float, width: float) -> None:
+    """Header, the row of frames, and the row of what the policy saw of them."""
+    _draw_header(axes, video, top, width)
+    above = top + _HEADER
+    below = above + 1 + _GAP
+    resolutions = video["resolutions"]
+    for t, (frame, action) in enumerate(zip(video["frames"], video["actions"])):
+        left = t * (1 + _GAP)
+        _draw_frame(axes, frame, left, above, side=1.0)
+        name = video["action_names"][action]
+        if action < len(resolutions):
+            share = resolutions[action] / resolutions[0]
+            seen = _shrunk(frame, share)
+            # Standing on one line, the sizes compare at a glance.
+            _draw_frame(axes, seen, left + (1 - share) / 2, below + 1 - share, side=share)
+        else:
+            axes.add_patch(
+                matplotlib.patches.Rectangle(
+                    (left, below),
+                    1,
+                    1,
+                    facecolor="#f6f7f8",
+                    edgecolor="#d5d8dc",
+                    linewidth=0.8,
+                    linestyle=(0, (3, 3)),
+                )
+            )
+        axes.text(
+            left + 0.5,
+            below + 1 + _CAPTION / 2,
+            name,
+            ha="center",
+            va="center",
+            fontsize=7.5,
+            color=_INK if action < len(resolutions) else _GREY,
+        )
+
+
+def _draw_header(axes: Axes, video: Mapping[str, Any], top: float, width: float) -> None:
+    """Label and prediction on the left, cost on the right."""
+    middle = top + _HEADER * 0.45
+    correct = video["prediction"] in video["labels"]
+    label = axes.text(
+        0,
+        middle,
+        " + ".join(video["labels"]),
+        va="center",
+        fontsize=10.5,
+        fontweight="bold",
+        color=_INK,
+    )
+    axes.annotate(
+        f"{'✓' if correct else '✗'} predicted {video['prediction']}",
+        xy=(1, 0.5),
+        xycoords=label,
+        xytext=(9, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=9.5,
+        color=_RIGHT if correct else _WRONG,
+    )
+    axes.text(
+        width,
+        middle,
+        f"{video['gflops']:.3g} GFLOPs ({video['gflops_convention']})",
+        ha="right",
+        va="center",
+        fontsize=9.5,
+        color=_GREY,
+    )
+
+
+def _draw_frame(axes: Axes, frame: np.ndarray, left: float, top: float, side: float) -> None:
+    axes.imshow(
+        frame,
+        extent=(left, left + side, top + side, top),
+        aspect="auto",
+        interpolation="nearest",
+        zorder=2,
+    )
+
+
+def _shrunk(frame: np.ndarray, share: float) -> np.ndarray:
+    """The frame with its sides times `share`, antialiased, for display only."""
+    height, width = frame.shape[:2]
+    size = (max(round(width * share), 1), max(round(height * share), 1))
+    return np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BOX))

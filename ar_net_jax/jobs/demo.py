@@ -1,0 +1,160 @@
+"""Makes a small data set of real video files, trains AR-Net and its baselines, compares them.
+
+Everything runs on a CPU in minutes. The data set is drawn by program and written as H.264 files;
+then AR-Net is trained in its three stages, and so are Uniform, LSTM, Random policy and
+Multi-Scale, on the same videos for the same number of epochs. Choices are made on the validation
+split; the table shows the test split. Running the same command again goes on where it stopped.
+
+The work directory gets table.md, results.json, curve.png (mAP against GFLOPs per video),
+decisions.png (what the policy made of some videos) and the trained models, for `arnet evaluate`.
+"""
+
+import argparse
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ar_net_jax.checkpoints import save_model
+from ar_net_jax.config import Config
+from ar_net_jax.config_files import load_config
+from ar_net_jax.data.source import VideoSource
+from ar_net_jax.jobs.behaviour import choices_by_kind, pick_videos
+from ar_net_jax.jobs.compilation import keep_compiled_programs
+from ar_net_jax.jobs.controls import single_resolution_model
+from ar_net_jax.jobs.data import open_split, prepare_data
+from ar_net_jax.jobs.decisions import plot_decisions
+from ar_net_jax.jobs.report import package_versions, print_table, write_report
+from ar_net_jax.jobs.scoring import Evaluation, evaluate_model
+from ar_net_jax.metrics import chance_level
+from ar_net_jax.model import load_config_and_variables
+from ar_net_jax.training.loop import train
+
+# Name of the run's folder -> (variant of the demo config, name in the table). The baselines start
+# from the warm-up of the first.
+RUNS = {
+    "ar_net": ("", "AR-Net"),
+    "controls": ("controls", "Uniform"),
+    "lstm": ("lstm", "LSTM"),
+    "random_policy": ("random_policy", "Random policy"),
+    "multi_scale": ("multi_scale", "Multi-Scale"),
+}
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds this job's flags."""
+    parser.add_argument(
+        "--workdir", default="arnet_demo", metavar="DIR", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="of initialisation and order; the data set has its own (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="one epoch a stage: the path in two minutes"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
+    """Runs the job."""
+    workdir, progress = Path(flags.workdir), not flags.quiet
+    keep_compiled_programs(workdir / "compiled")
+    seeded = [f"--config.seed={flags.seed}", *overrides]
+    durations: dict[str, float] = {}
+    started = time.monotonic()
+    config = load_config(_spec("", flags.quick), seeded)
+    data_dir = prepare_data(config.data, workdir, progress=progress)
+    durations["data"] = time.monotonic() - started
+    splits = {
+        name: open_split(config.data, data_dir, name, config.model.num_classes)
+        for name in ("train", "validation", "test")
+    }
+    for index, (name, (variant, title)) in enumerate(RUNS.items(), 1):
+        print(f"[{index}/{len(RUNS)}] training {title}", flush=True)
+        start = [] if name == "ar_net" else [f"--config.init_from={_warmup_dir(workdir)}"]
+        run_config = load_config(_spec(variant, flags.quick), [*seeded, *start])
+        started = time.monotonic()
+        train(run_config, workdir / name, splits["train"], splits["validation"], progress=progress)
+        durations[name] = time.monotonic() - started
+    started = time.monotonic()
+    rows, ar_net = _evaluate_all(workdir, splits["test"])
+    durations["evaluation"] = time.monotonic() - started
+    _write(workdir, config, rows, ar_net, splits["test"], data_dir, durations)
+
+
+def _spec(variant: str, quick: bool) -> str:
+    names = ["quick"] if quick else []
+    return "demo:" + ",".join(([variant] if variant else []) + names)
+
+
+def _warmup_dir(workdir: Path) -> Path:
+    return workdir / "ar_net" / "stages" / "warmup"
+
+
+def _evaluate_all(workdir: Path, test: VideoSource) -> tuple[list[dict[str, Any]], Evaluation]:
+    """A row per approach on the test split, and the evaluation of AR-Net."""
+    rows = []
+    config, variables = load_config_and_variables(workdir / "ar_net")
+    ar_net = evaluate_model(config, variables, test)
+    rows.append({"approach": "AR-Net", **ar_net.row})
+    rows += _uniform_rows(workdir, config, test, ar_net.row["gflops_per_video"])
+    for name in ("lstm", "random_policy", "multi_scale"):
+        run_config, variables = load_config_and_variables(workdir / name)
+        rows.append({"approach": RUNS[name][1], **evaluate_model(run_config, variables, test).row})
+    return rows, ar_net
+
+
+def _uniform_rows(
+    workdir: Path, ar_net: Config, test: VideoSource, gflops: float
+) -> list[dict[str, Any]]:
+    """Uniform at every resolution, and at the highest with as many frames as AR-Net pays for."""
+    config, variables = load_config_and_variables(workdir / "controls")
+    rows = []
+    for index, size in enumerate(ar_net.model.resolutions):
+        uniform, cut = single_resolution_model(config, variables, index)
+        save_model(workdir / f"uniform_{size}px" / "model", cut, uniform.to_dict())
+        image_size = ar_net.model.image_size
+        frames = [ar_net.data.num_frames]
+        if index == 0:
+            full = evaluate_model(uniform, cut, test, image_size=image_size).row
+            affordable = ar_net.data.num_frames * gflops / full["gflops_per_video"]
+            frames += sorted({max(1, math.floor(affordable)), math.ceil(affordable)})
+        for count in frames:
+            row = evaluate_model(uniform, cut, test, num_frames=count, image_size=image_size).row
+            label = f"Uniform, {count} frames" if index == 0 else f"{size}px alone"
+            rows.append({"approach": label, **row})
+    return rows
+
+
+def _write(
+    workdir: Path,
+    config: Config,
+    rows: list[dict[str, Any]],
+    ar_net: Evaluation,
+    test: VideoSource,
+    data_dir: Path,
+    durations: dict[str, float],
+) -> None:
+    """Leaves the report in the work directory and prints the table."""
+    chance = chance_level(ar_net.predictions.labels, config.model.num_classes)
+    behaviour = choices_by_kind(config, ar_net, test, data_dir)
+    context = {
+        "config": config.to_dict(),
+        "seed": config.seed,
+        "versions": package_versions(),
+        "durations": {name: round(seconds, 1) for name, seconds in durations.items()},
+        "chance": chance,
+        "behaviour": behaviour,
+    }
+    write_report(workdir, rows, context)
+    plot_decisions(workdir / "decisions.png", pick_videos(config, ar_net, test))
+    print_table(rows, chance)
+    print(f"high resolution on small evidence / on empty frames: {behaviour['ratio']:.2f}")
+    print(
+        f"{sum(durations.values()):.0f} s in all; results: {workdir}/results.json, table.md, "
+        "curve.png, decisions.png"
+    )

@@ -1,0 +1,77 @@
+"""Frozen dataclasses from nested mappings and back, with every fault named by its full path."""
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from ar_net_jax.errors import UserError
+
+
+def require(condition: bool, path: str, message: str) -> None:
+    """Raises UserError for the field at `path` unless the condition holds."""
+    if not condition:
+        raise UserError(f"config.{path}: {message}")
+
+
+def build(cls: type, values: Mapping[str, Any], path: str = "") -> Any:
+    """Builds a dataclass, and the dataclasses in its fields, from a mapping.
+
+    Args:
+        cls: the dataclass; its fields' types are str, int, float, bool, Literal, tuples of one
+            type, mappings of one type, and dataclasses.
+        values: field name -> value; missing fields take their defaults.
+        path: where in the whole config this is.
+
+    Raises:
+        UserError: an unknown field, or a value of the wrong type.
+    """
+    hints = typing.get_type_hints(cls)
+    built = {}
+    for key in values:
+        where = f"{path}.{key}" if path else key
+        if key not in hints:
+            close = difflib.get_close_matches(str(key), hints, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(hints)}"
+            raise UserError(f"config.{where}: unknown field; {hint}")
+        built[key] = _convert(hints[key], values[key], where)
+    return cls(**built)
+
+
+def to_plain(value: Any) -> Any:
+    """A dataclass as nested dictionaries and lists that JSON can hold."""
+    if dataclasses.is_dataclass(value):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {k: to_plain(v) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [to_plain(v) for v in value]
+    return value
+
+
+def _convert(hint: Any, value: Any, path: str) -> Any:
+    """Checks `value` against a type hint; the only conversions are int -> float, list -> tuple."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        require(_is_mapping(value), path, f"must be a group of fields, got {value!r}")
+        return build(hint, value, path)
+    if origin is Literal:
+        choices = ", ".join(repr(a) for a in args)
+        require(value in args, path, f"must be one of {choices}, got {value!r}")
+        return value
+    if origin is tuple:
+        require(isinstance(value, tuple | list), path, f"must be a tuple, got {value!r}")
+        return tuple(_convert(args[0], v, f"{path}[{i}]") for i, v in enumerate(value))
+    if origin is not None and issubclass(origin, Mapping):
+        require(_is_mapping(value), path, f"must be a group of fields, got {value!r}")
+        return {k: _convert(args[1], value[k], f"{path}.{k}") for k in value}
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    ok = isinstance(value, hint) and not (hint is int and isinstance(value, bool))
+    require(ok, path, f"must be {hint.__name__}, got {value!r}")
+    return value
+
+
+def _is_mapping(value: Any) -> bool:
+    return hasattr(value, "keys") and hasattr(value, "__getitem__")

@@ -1,0 +1,1 @@
+"""Training: state, pure steps, optimizer, stages and the loop around them."""

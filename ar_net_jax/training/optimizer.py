@@ -1,0 +1,100 @@
+"""SGD with the released parameter groups, frozen parts, and one gradient clip per trained part."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import optax
+
+from ar_net_jax.config import OptimizerConfig
+
+# Every module of these names is a Linear layer in the released sense.
+LINEAR_MODULES = ("head", "decision", "lowest_head", "warmup_head")
+FROZEN = "frozen"
+
+
+def parameter_group(path: tuple[str, ...], siblings: Mapping[str, Any]) -> str:
+    """The released group of a parameter.
+
+    Args:
+        path: names from the root to the parameter.
+        siblings: the parameters of the same module; BatchNorm is known by its `scale`.
+
+    Returns:
+        `norm`, `head_weight`, `head_bias`, `weight` or `bias`.
+    """
+    if "scale" in siblings:
+        return "norm"
+    kind = "bias" if path[-1].startswith(("bias", "_bias")) else "weight"
+    return f"head_{kind}" if path[-2] in LINEAR_MODULES else kind
+
+
+def parameter_groups(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The group of every parameter, as a tree of the same structure."""
+
+    def walk(tree: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+        return {
+            name: walk(value, (*path, name))
+            if isinstance(value, Mapping)
+            else parameter_group((*path, name), tree)
+            for name, value in tree.items()
+        }
+
+    return walk(params, ())
+
+
+def make_optimizer(
+    config: OptimizerConfig,
+    schedule: optax.Schedule,
+    params: Mapping[str, Any],
+    part_of: Callable[[tuple[str, ...]], str],
+) -> optax.GradientTransformation:
+    """Builds the optimizer of a stage.
+
+    Decay is added to the clipped gradient before momentum, and a group's multiplier applies to
+    its whole update, as in PyTorch's SGD.
+
+    Args:
+        config: momentum, decay, clip and multipliers.
+        schedule: learning rate by step.
+        params: the parameters, or their shapes.
+        part_of: from a parameter's path to the part it belongs to. Each part is clipped by its
+            own gradient norm; `FROZEN` is not trained.
+    """
+    groups = parameter_groups(params)
+    multipliers = {
+        "weight": 1.0,
+        "norm": 1.0,
+        "bias": config.bias_multiplier,
+        "head_weight": config.head_multiplier,
+        "head_bias": config.head_multiplier * config.bias_multiplier,
+    }
+    parts = jax.tree_util.tree_map_with_path(
+        lambda path, _: part_of(tuple(k.key for k in path)), params
+    )
+
+    def transform() -> optax.GradientTransformation:
+        return optax.chain(
+            optax.clip_by_global_norm(config.clip_norm),
+            optax.add_decayed_weights(
+                config.weight_decay,
+                mask=lambda tree: jax.tree.map(lambda g: g.endswith("weight"), _like(tree, groups)),
+            ),
+            optax.trace(decay=config.momentum),
+            optax.stateless(
+                lambda updates, _: jax.tree.map(
+                    lambda u, g: u * multipliers[g], updates, _like(updates, groups)
+                )
+            ),
+            optax.scale_by_learning_rate(schedule),
+        )
+
+    names = set(jax.tree.leaves(parts)) - {FROZEN}
+    transforms = {name: transform() for name in sorted(names)}
+    return optax.multi_transform({**transforms, FROZEN: optax.set_to_zero()}, parts)
+
+
+def _like(tree: Any, groups: Any) -> Any:
+    """`groups` with the holes that `multi_transform` leaves in `tree`."""
+    masked = lambda x: isinstance(x, optax.MaskedNode)  # noqa: E731
+    return jax.tree.map(lambda x, g: x if masked(x) else g, tree, groups, is_leaf=masked)

@@ -1,0 +1,88 @@
+"""What training carries from step to step, and what it remembers of its best epoch."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+Tree = Any
+
+
+@flax.struct.dataclass
+class TrainState:
+    """The state that a training step consumes and returns.
+
+    Attributes:
+        step: int32 scalar, steps taken in this stage.
+        params: parameters by module.
+        batch_stats: BatchNorm statistics by module.
+        opt_state: of the stage's optimizer.
+    """
+
+    step: jax.Array
+    params: Tree
+    batch_stats: Tree
+    opt_state: Tree
+
+    @classmethod
+    def create(cls, variables: Tree, optimizer: optax.GradientTransformation) -> "TrainState":
+        """The state before the first step."""
+        params = variables["params"]
+        return cls(
+            jnp.zeros((), jnp.int32),
+            params,
+            variables.get("batch_stats", {}),
+            optimizer.init(params),
+        )
+
+    @property
+    def variables(self) -> dict[str, Tree]:
+        """Parameters and statistics as a model takes them."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+@flax.struct.dataclass
+class Best:
+    """The best variables so far, separately for each part that is selected by itself.
+
+    Attributes:
+        score: validation mAP in percent by part; -1 before the first evaluation.
+        epoch: the epoch it was reached in, by part.
+        variables: parameters and statistics; copies, so that the state may be donated.
+    """
+
+    score: dict[str, jax.Array]
+    epoch: dict[str, jax.Array]
+    variables: dict[str, Tree]
+
+    @classmethod
+    def create(cls, parts: tuple[str, ...], variables: Tree) -> "Best":
+        """Nothing evaluated yet."""
+        return cls(
+            {part: jnp.full((), -1.0, jnp.float32) for part in parts},
+            {part: jnp.zeros((), jnp.int32) for part in parts},
+            jax.tree.map(jnp.copy, variables),
+        )
+
+    def update(self, scores: dict[str, float], epoch: int, variables: Tree) -> "Best":
+        """Takes over each part whose score is higher than before.
+
+        Args:
+            scores: mAP in percent by part; a part is a module at the root of the tree, or
+                `model` for the whole.
+            epoch: the epoch that `variables` come from.
+            variables: the present parameters and statistics.
+        """
+        score, best_epoch = dict(self.score), dict(self.epoch)
+        best = {name: dict(tree) for name, tree in self.variables.items()}
+        for part, value in scores.items():
+            if value <= float(score[part]):
+                continue
+            score[part] = jnp.asarray(value, jnp.float32)
+            best_epoch[part] = jnp.asarray(epoch, jnp.int32)
+            for name, tree in variables.items():
+                for module in tree if part == "model" else {part} & set(tree):
+                    best[name][module] = jax.tree.map(jnp.copy, tree[module])
+        return Best(score, best_epoch, best)

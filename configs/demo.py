@@ -1,0 +1,76 @@
+"""Everything small: the embedded data set, slim ResNets, minutes on two CPU cores.
+
+    arnet demo                                   all approaches, compared
+    arnet train --config=demo --workdir=RUN      AR-Net alone
+
+Variants, combined with commas: `quick` (the same path in two minutes); `controls` (each backbone
+by itself: Uniform at every resolution, in one pass); `lstm`, `random_policy`, `multi_scale`.
+"""
+
+from ml_collections import ConfigDict
+
+from ar_net_jax import recipes
+
+
+def controls(config: ConfigDict) -> None:
+    """Each backbone goes on by itself for as long as AR-Net's other stages take together."""
+    epochs = config.stages.joint.epochs + config.stages.finetune.epochs
+    config.stage_order = ("controls",)
+    config.stages.controls = recipes.stage(
+        "separate",
+        epochs,
+        config.stages.joint.learning_rate,
+        schedule="cosine",
+        warmup_epochs=0.5,
+        train_policy_features=True,
+    )
+
+
+def _after_warmup(approach: recipes.Variant) -> recipes.Variant:
+    """The demo's baselines start from AR-Net's warm-up, so that it is paid for once."""
+
+    def variant(config: ConfigDict) -> None:
+        approach(config)
+        config.stage_order = ("joint", "finetune")
+
+    return variant
+
+
+def quick(config: ConfigDict) -> None:
+    """One epoch a stage: shows the path, not the result."""
+    for name in config.stage_order:
+        config.stages[name].epochs = 1
+
+
+VARIANTS: dict[str, recipes.Variant] = {
+    "quick": quick,
+    "controls": controls,
+    "lstm": _after_warmup(recipes.lstm),
+    "random_policy": _after_warmup(recipes.random_policy),
+    "multi_scale": _after_warmup(recipes.multi_scale),
+}
+
+
+def get_config(variants: str = "") -> ConfigDict:
+    """The config, with comma-separated variants applied in order."""
+    config = recipes.base_config("embedded", 10)
+    config.model.update(
+        resolutions=(48, 24, 16),
+        backbones=("resnet8_slim", "resnet8_slim"),
+        dropout=0.2,
+        dtype="float32",
+        gflops_convention="macs",
+    )
+    config.model.policy.update(backbone="resnet8_slim", resolution=16, hidden_size=64, dropout=0.2)
+    config.data.update(num_frames=8, batch_size=4, eval_batch_size=32, flip=False, num_threads=2)
+    # A frame costs hundredths of a GFLOP here, where the paper's costs four.
+    config.loss.update(efficiency_weight=100.0)
+    fields = {"schedule": "cosine", "warmup_epochs": 0.5}
+    config.stages = {
+        "warmup": recipes.stage("separate", 16, 0.05, train_policy_features=True, **fields),
+        "joint": recipes.stage("joint", 10, 0.03, tau_decay=-0.2, **fields),
+        "finetune": recipes.stage(
+            "joint", 6, 0.01, tau_start=0.0, freeze_policy="all", decisions="argmax", **fields
+        ),
+    }
+    return recipes.apply_variants(config, variants, VARIANTS)

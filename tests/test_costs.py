@@ -1,0 +1,255 @@
+"""Counted costs agree with closed formulas and with the paper's tables."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AbstractMesh, PartitionSpec
+
+from ar_net_jax import costs
+from ar_net_jax.errors import UserError
+from ar_net_jax.models import depthwise
+from ar_net_jax.models.backbones import make_backbone
+
+RESNETS = ("resnet50", "resnet34", "resnet18")
+EFFICIENTNETS = ("efficientnet_b3", "efficientnet_b1", "efficientnet_b0")
+PAPER = dict(
+    resolutions=(224, 168, 112, 84),
+    policy_backbone="mobilenet_v2",
+    policy_is_action=True,
+    hidden_size=512,
+    num_classes=200,
+)
+ALWAYS = np.ones(1)
+
+
+def _struct(*shape: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+
+def _conv(x, kernel, *, stride=1, padding="SAME", groups=1):
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        padding,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "resolution", "paper", "macs"),
+    [
+        ("resnet50", 224, 4.1099, 4.0875),
+        ("resnet34", 168, 2.2489, 2.2445),
+        ("resnet18", 112, 0.4862, 0.4850),
+        ("mobilenet_v2", 84, 0.0527, 0.0506),
+        ("efficientnet_b3", 224, 1.80, 0.961),
+        ("efficientnet_b1", 168, 0.394, 0.300),
+        ("efficientnet_b0", 112, 0.0975, 0.0885),
+    ],
+)
+def test_released_cost_table(name, resolution, paper, macs):
+    for convention, expected in (("paper", paper), ("macs", macs)):
+        got = costs.frame_gflops(name, resolution, 200, convention, "static")
+        assert got == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "resolution", "macs"),
+    [
+        ("efficientnet_b3", 224, 0.961),
+        ("efficientnet_b1", 168, 0.367),
+        ("efficientnet_b0", 112, 0.106),
+    ],
+)
+def test_efficientnet_under_true_same_padding(name, resolution, macs):
+    # The reference is given to three digits.
+    assert costs.frame_gflops(name, resolution, 200, "macs", "same") == pytest.approx(
+        macs, abs=5e-4
+    )
+
+
+def test_lstm_steps():
+    # MobileNetV2's features, then ResNet-50's.
+    assert costs.lstm_gflops(1280, 512, 0, "paper") == pytest.approx(0.00328, rel=1e-3)
+    assert costs.lstm_gflops(1280, 512, 0, "macs") == pytest.approx(0.00367, rel=1e-3)
+    assert costs.lstm_gflops(2048, 512, 0, "paper") == pytest.approx(0.00839, rel=1e-3)
+    assert costs.lstm_gflops(2048, 512, 0, "macs") == pytest.approx(0.00524, rel=1e-3)
+    assert costs.lstm_gflops(1280, 512, 7, "macs") * 1e9 == 4 * 512 * (1280 + 512) + 512 * 7
+
+
+@pytest.mark.parametrize(
+    ("table", "per_video"),
+    [
+        (costs.uniform_cost_table("resnet50", 224, 200, "paper"), 65.76),
+        (costs.lstm_cost_table("resnet50", 224, 512, 200, "paper"), 65.89),
+        (costs.multi_scale_cost_table(backbones=RESNETS, convention="paper", **PAPER), 110.41),
+        (costs.uniform_cost_table("efficientnet_b3", 224, 200, "paper"), 28.80),
+        (costs.multi_scale_cost_table(backbones=EFFICIENTNETS, convention="paper", **PAPER), 37.56),
+    ],
+)
+def test_rows_of_the_papers_tables(table, per_video):
+    assert table.per_video(ALWAYS, 16) == pytest.approx(per_video, abs=0.01)
+
+
+def test_scsampler_row():
+    # Ten of sixteen frames through ResNet-50, all through MobileNetV2.
+    chosen = 10 * costs.frame_gflops("resnet50", 224, 200, "paper")
+    looked_at = 16 * costs.frame_gflops("mobilenet_v2", 84, 200, "paper")
+    assert chosen + looked_at == pytest.approx(41.94, abs=0.01)
+
+
+@pytest.fixture(scope="module")
+def ar_net() -> costs.CostTable:
+    return costs.ar_net_cost_table(
+        backbones=RESNETS, skips=(1, 2, 4), policy_resolution=84, convention="paper", **PAPER
+    )
+
+
+def test_ar_net_table(ar_net):
+    assert ar_net.actions[3:] == (0.0, 0.0, 0.0, 0.0)
+    assert ar_net.policy_visits == (1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.25)
+    # Uniformly random actions: the expectation that released-code-facts gives for Random policy.
+    assert ar_net.per_video(np.full(7, 1 / 7), 16) == pytest.approx(16.38, abs=0.01)
+    # Every frame skipped four at a time: the policy looks at every fourth frame.
+    skip_four = np.eye(7)[6]
+    assert ar_net.per_frame(skip_four) == pytest.approx((ar_net.policy + ar_net.lstm) / 4)
+
+
+def test_usage_may_be_batched_and_numpy_or_jax(ar_net):
+    usage = np.random.default_rng(0).dirichlet(np.ones(7), (2, 3)).astype(np.float32)
+    by_hand = [
+        [
+            sum(
+                u * (c + (ar_net.policy + ar_net.lstm) * v)
+                for u, c, v in zip(row, ar_net.actions, ar_net.policy_visits, strict=True)
+            )
+            for row in rows
+        ]
+        for rows in usage
+    ]
+    assert isinstance(ar_net.per_frame(usage), np.ndarray)
+    np.testing.assert_allclose(ar_net.per_frame(usage), by_hand, rtol=1e-6)
+    on_device = jax.jit(ar_net.per_frame)(jnp.asarray(usage))
+    assert on_device.dtype == jnp.float32
+    np.testing.assert_allclose(on_device, by_hand, rtol=1e-5)
+    lengths = np.array([[16, 8, 4], [1, 2, 3]])
+    np.testing.assert_allclose(ar_net.per_video(usage, lengths), lengths * by_hand, rtol=1e-6)
+
+
+def test_policy_that_is_no_action():
+    table = costs.ar_net_cost_table(
+        (224,), ("resnet50",), (1, 2, 4), "mobilenet_v2", 84, False, 512, 200, "macs"
+    )
+    assert table.actions == (costs.frame_gflops("resnet50", 224, 200, "macs"), 0.0, 0.0, 0.0)
+    # It makes no prediction, so it has no classifier.
+    assert table.policy == costs.frame_gflops("mobilenet_v2", 84, 0, "macs")
+
+
+def test_backbones_and_resolutions_must_match():
+    with pytest.raises(UserError, match=r"backbones has 3 entries .*4 in all"):
+        costs.multi_scale_cost_table(
+            backbones=RESNETS, convention="paper", **PAPER | {"policy_is_action": False}
+        )
+    with pytest.raises(UserError, match="'flops'.*macs, paper"):
+        costs.uniform_cost_table("resnet50", 224, 200, "flops")
+
+
+@pytest.mark.parametrize(("size", "stride", "groups"), [(9, 1, 1), (9, 2, 1), (8, 2, 4), (8, 1, 8)])
+def test_a_convolution_by_its_formula(size, stride, groups):
+    out = -(-size // stride)
+    x, kernel = _struct(2, size, size, 8), _struct(3, 3, 8 // groups, 16)
+    macs = costs.count_macs(functools.partial(_conv, stride=stride, groups=groups), x, kernel)
+    assert macs == 2 * out * out * 16 * 9 * (8 // groups)
+
+
+def test_each_convolution_of_resnet18_by_its_formula():
+    """A second count, from torchvision's layout written out by hand."""
+    expected = [112 * 112 * 64 * 49 * 3]
+    size, channels = 56, 64
+    for width, stride in [(64, 1), (128, 2), (256, 2), (512, 2)]:
+        size //= stride
+        expected += [size * size * width * 9 * channels, size * size * width * 9 * width]
+        if stride == 2:
+            expected.append(size * size * width * channels)
+        expected += [size * size * width * 9 * width] * 2
+        channels = width
+    backbone = make_backbone("resnet18")
+    frame = _struct(1, 224, 224, 3)
+    variables = jax.eval_shape(backbone.init, jax.random.key(0), frame)
+    operations = costs.list_operations(backbone.apply, variables, frame)
+    assert [operation.macs for operation in operations] == expected
+    assert {operation.primitive for operation in operations} == {"conv_general_dilated"}
+
+
+def test_depthwise_counts_as_a_convolution_on_every_platform():
+    def convolve(x, kernel):
+        return depthwise.depthwise_conv(x, kernel, 2, ((1, 1), (1, 1)))
+
+    (operation,) = costs.list_operations(convolve, _struct(1, 8, 8, 6), _struct(3, 3, 1, 6))
+    assert operation == costs.Operation(
+        "conv_general_dilated", ((1, 8, 8, 6), (3, 3, 1, 6)), (1, 4, 4, 6), 4 * 4 * 6 * 9, 1
+    )
+
+
+def test_matrix_products():
+    contract = functools.partial(jnp.einsum, "bij,bkj->bik")
+    assert costs.count_macs(contract, _struct(5, 2, 3), _struct(5, 4, 3)) == 5 * 2 * 3 * 4
+    assert costs.count_macs(jnp.add, _struct(3), _struct(3)) == 0
+
+
+def test_control_flow():
+    x, w = _struct(2, 3), _struct(3, 3)  # one product: 18
+    loop = lambda n: lambda x, w: jax.lax.scan(lambda c, _: (c @ w, None), x, length=n)[0]  # noqa: E731
+    assert costs.count_macs(loop(5), x, w) == 5 * 18
+    nested = lambda x, w: jax.lax.scan(lambda c, _: (loop(5)(c, w), None), x, length=3)[0]  # noqa: E731
+    (operation,) = costs.list_operations(nested, x, w)
+    assert (operation.macs, operation.runs) == (15 * 18, 15)
+
+    def branch(x, w):
+        return jax.lax.cond(x[0, 0] > 0, lambda: x @ w @ w, lambda: x @ w)
+
+    assert costs.count_macs(branch, x, w) == 2 * 18
+
+    def until(x, w):
+        return jax.lax.while_loop(lambda c: (c @ w).sum() < 9, lambda c: c @ w, x)
+
+    assert costs.count_macs(until, x, w) == 2 * 18  # the condition and the body, once each
+
+
+def test_transformations_are_looked_into():
+    x, w = _struct(2, 3), _struct(3, 3)
+
+    @jax.custom_vjp
+    def product(x, w):
+        return x @ w
+
+    product.defvjp(lambda x, w: (x @ w, (x, w)), lambda saved, g: (g @ saved[1].T, saved[0].T @ g))
+
+    @jax.custom_jvp
+    def gated(x, w):
+        return x @ w
+
+    gated.defjvp(lambda primals, tangents: (gated(*primals), tangents[0] @ primals[1]))
+    for fn in (product, gated, jax.jit(jnp.dot), jax.checkpoint(jnp.dot)):
+        assert costs.count_macs(fn, x, w) == 18
+    backward = jax.grad(lambda x, w: product(x, w).sum(), (0, 1))
+    assert costs.count_macs(backward, x, w) == 3 * 18
+
+
+def test_shard_map_counts_all_shards():
+    mesh = AbstractMesh((4,), ("data",))
+    rows = PartitionSpec("data")
+    sharded = jax.shard_map(jnp.dot, mesh=mesh, in_specs=(rows, PartitionSpec()), out_specs=rows)
+    assert costs.count_macs(sharded, _struct(8, 3), _struct(3, 3)) == 8 * 3 * 3
+
+
+def test_counting_allocates_nothing_and_is_remembered():
+    costs.backbone_macs("resnet18", 96, 10)
+    before = len(jax.live_arrays())
+    assert costs.backbone_macs("resnet18", 96, 11) - costs.backbone_macs("resnet18", 96, 10) == 512
+    assert len(jax.live_arrays()) == before
