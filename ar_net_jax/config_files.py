@@ -53,15 +53,13 @@ def load_config_dict(spec: str, overrides: Sequence[str] = ()) -> ml_collections
     name, _, variant = spec.partition(":")
     path = config_path(name)
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values)
-    argument = f"--config={path}" + (f":{variant}" if variant else "")
+    argv = ["arnet", f"--config={path}" + (f":{variant}" if variant else ""), *overrides]
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
     try:
-        values(["arnet", argument, *overrides])
+        values(argv)
         return values.config
-    except UserError:
-        raise
     except _FLAG_ERRORS as error:
-        raise UserError(f"--config={spec}: {_first_line(error)}") from error
+        raise UserError(f"--config={spec}: {_reason(error)}") from error
 
 
 def apply_overrides(config: Config, overrides: Sequence[str]) -> Config:
@@ -74,11 +72,12 @@ def apply_overrides(config: Config, overrides: Sequence[str]) -> Config:
         return config
     values = flags.FlagValues()
     plain = ml_collections.ConfigDict(_with_tuples(config.to_dict()))
-    config_flags.DEFINE_config_dict("config", plain, flag_values=values)
+    argv = ["arnet", *overrides]
     try:
-        values(["arnet", *overrides])
+        config_flags.DEFINE_config_dict("config", plain, flag_values=values, sys_argv=argv)
+        values(argv)
     except _FLAG_ERRORS as error:
-        raise UserError(_first_line(error)) from error
+        raise UserError(_reason(error)) from error
     return Config.from_dict(values.config)
 
 
@@ -87,8 +86,22 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> Config:
     return Config.from_dict(load_config_dict(spec, overrides))
 
 
-def _first_line(error: Exception) -> str:
-    return str(error.args[0] if error.args else error).strip().splitlines()[0]
+def _reason(error: BaseException) -> str:
+    """One line that says why a config could not be read, dug out of what absl wraps it in."""
+    chain = [error]
+    while cause := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(cause)
+    ours = [str(cause) for cause in chain if isinstance(cause, UserError)]
+    if ours:
+        return ours[-1]
+    text: object = error
+    while isinstance(text, BaseException) and text.args:
+        text = text.args[0]
+    lines = str(text).strip().splitlines() or [type(error).__name__]
+    if isinstance(error, KeyError | AttributeError):
+        return f"unknown field {': '.join(lines)}"
+    # A traceback of the config file ends with the error itself.
+    return lines[-1] if "Traceback" in str(text) else lines[0]
 
 
 def _with_tuples(value: Any) -> Any:

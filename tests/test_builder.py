@@ -134,9 +134,11 @@ def test_preparing_again_does_nothing_until_something_changes(tmp_path: Path) ->
     _prepare("video_folder", source, data_dir)
     (record,) = data_dir.rglob("*train*array_record*")
     before = record.stat().st_mtime_ns
+    killed = record.parent.parent / "incomplete.ABC_1.0.0"
+    killed.mkdir()
     _prepare("video_folder", source, data_dir)
     registry.prepare("video_folder", data_dir=data_dir)
-    assert record.stat().st_mtime_ns == before
+    assert record.stat().st_mtime_ns == before and not killed.exists()
     assert len(list(data_dir.rglob("*train*array_record*"))) == 1
 
     _write(source / "train" / "archery" / "new.mp4")

@@ -2,11 +2,14 @@
 
 import dataclasses
 import json
+import pathlib
+import re
 from typing import Any
 
 import ml_collections
 import pytest
 
+from ar_net_jax import config_files
 from ar_net_jax.config import Config
 from ar_net_jax.errors import UserError
 
@@ -224,3 +227,31 @@ def test_is_frozen_and_the_model_can_be_a_static_argument() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.seed = 1
     assert hash(config.model) == hash(Config.from_dict(_values()).model)
+
+
+def test_overrides_are_those_given_not_the_process_own(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "small.py"
+    file.write_text(
+        "import ml_collections\n\n\ndef get_config(variant=''):\n"
+        f"    values = ml_collections.ConfigDict({_values()!r})\n"
+        "    values.seed = len(variant)\n    return values\n"
+    )
+    overrides = ["--config.model.skips=(1, 3)", "--config.model.num_classes=7"]
+    config = config_files.load_config(f"{file}:abc", overrides)
+    assert (config.seed, config.model.skips, config.model.num_classes) == (3, (1, 3), 7)
+    changed = config_files.apply_overrides(config, ["--config.model.skips=()"])
+    model = dataclasses.replace(config.model, skips=())
+    assert changed == dataclasses.replace(config, model=model)
+    for bad, message in {
+        "--config.model.num_clases=7": "num_clases",
+        "--config.model.num_classes=many": "num_classes",
+        "--config.model.skips=(0, 1)": "config.model.skips: must be at least 1",
+        "--confg.seed=1": "confg",
+    }.items():
+        for load in (
+            lambda o: config_files.load_config(str(file), o),
+            lambda o: config_files.apply_overrides(config, o),
+        ):
+            with pytest.raises(UserError, match=re.escape(message)) as error:
+                load([bad])
+            assert "\n" not in str(error.value)

@@ -73,6 +73,15 @@ def test_read_video_repeats_the_last_frame_of_a_short_video(tmp_path: Path) -> N
     np.testing.assert_allclose(times, np.array([0, 1, 2, 2, 2]) / FPS, atol=1e-3)
 
 
+@pytest.mark.parametrize("announced", [1, 30, 70])
+def test_read_video_does_not_trust_the_number_of_packets(
+    video: Path, monkeypatch: pytest.MonkeyPatch, announced: int
+) -> None:
+    monkeypatch.setattr("ar_net_jax.data.video._count_packets", lambda path: announced)
+    frames, _ = read_video(video, num_frames=8, size=32)
+    assert _indices(frames) == [2, 7, 12, 17, 22, 27, 32, 37]
+
+
 @pytest.mark.parametrize(
     "matrix, turns",
     [((0, 1, -1, 0), 3), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1)],

@@ -17,11 +17,13 @@ from av.video.reformatter import VideoReformatter
 
 from ar_net_jax.data.embedded_plan import SPLITS, EmbeddedSpec, plan_video, video_rng
 from ar_net_jax.data.embedded_scene import draw_frames
+from ar_net_jax.errors import UserError
 
 __all__ = ["EmbeddedSpec", "frame_kinds", "make", "write_video"]
 
 _WORKERS = 2
 _MARKER = "finished.json"
+_UNFINISHED = "unfinished.json"
 _ANNOTATIONS = "annotations.json"
 # To be raised whenever the drawing changes, so that sets made by older code are made anew.
 _DRAWING = 4
@@ -80,6 +82,23 @@ def _finished(directory: Path, spec: EmbeddedSpec) -> bool:
         return False
 
 
+def _clear(directory: Path) -> None:
+    """Removes what an earlier call left, and nothing that is not ours."""
+    ours = (directory / _MARKER).exists() or (directory / _UNFINISHED).exists()
+    taken = [split for split in SPLITS if (directory / split).exists()]
+    if taken and not ours:
+        raise UserError(
+            f"{directory}: already holds {taken[0]!r}, which the embedded data did not make; "
+            "choose another folder"
+        )
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / _UNFINISHED).touch()
+    (directory / _MARKER).unlink(missing_ok=True)
+    for split in SPLITS:
+        shutil.rmtree(directory / split, ignore_errors=True)
+        (directory / split).mkdir()
+
+
 def _write_split(
     directory: Path, split: str, spec: EmbeddedSpec, annotations: list[dict[str, object]]
 ) -> None:
@@ -102,14 +121,14 @@ def make(directory: str | Path, spec: EmbeddedSpec | None = None, progress: bool
         directory: where to write; made if missing.
         spec: what to draw; the default set when None.
         progress: whether to show a progress bar.
+
+    Raises:
+        UserError: the folder holds a split that is not from here.
     """
     directory, spec = Path(directory), spec or EmbeddedSpec()
     if _finished(directory, spec):
         return
-    (directory / _MARKER).unlink(missing_ok=True)
-    for split in SPLITS:
-        shutil.rmtree(directory / split, ignore_errors=True)
-        (directory / split).mkdir(parents=True)
+    _clear(directory)
     jobs = [(split, i) for split in SPLITS for i in range(getattr(spec, split))]
     work = functools.partial(_make_one, directory, spec)
     # Spawned, because forking a process in which JAX runs threads can hang.
@@ -122,9 +141,8 @@ def make(directory: str | Path, spec: EmbeddedSpec | None = None, progress: bool
         entries = [annotations[split, i] for i in range(getattr(spec, split))]
         _write_split(directory, split, spec, entries)
     (directory / "classes.txt").write_text("\n".join(spec.class_names) + "\n")
-    partial = directory / f"{_MARKER}.partial"
-    partial.write_text(json.dumps(_marker(spec), indent=1))
-    os.replace(partial, directory / _MARKER)
+    (directory / _UNFINISHED).write_text(json.dumps(_marker(spec), indent=1))
+    os.replace(directory / _UNFINISHED, directory / _MARKER)
 
 
 def frame_kinds(directory: str | Path, split: str) -> dict[str, list[str]]:

@@ -29,7 +29,7 @@ class EmbeddedSpec:
         fps: frames per second.
         num_frames: frames of each video.
         evidence_share: share of the frames that show the video's class.
-        misleading_share: share of the frames that show another class on a dark board.
+        misleading_share: share of the frames that show another class, in blue instead of red.
         blurred_share: share of the frames that show an illegible board.
         two_label_share: share of the videos with evidence of two classes.
         small_only_share: share of the videos whose evidence is all small.
@@ -58,9 +58,9 @@ class EmbeddedSpec:
     height: int = 80
     fps: int = 8
     num_frames: int = 48
-    evidence_share: float = 0.28
+    evidence_share: float = 0.34
     misleading_share: float = 0.12
-    blurred_share: float = 0.12
+    blurred_share: float = 0.08
     two_label_share: float = 0.15
     small_only_share: float = 0.50
     large_only_share: float = 0.35
@@ -69,8 +69,8 @@ class EmbeddedSpec:
     empty_stretches: tuple[int, int] = (2, 4)
     min_shot: int = 3
     large_size: tuple[float, float] = (0.68, 0.78)
-    small_size: tuple[float, float] = (0.26, 0.30)
-    clutter: float = 0.5
+    small_size: tuple[float, float] = (0.26, 0.32)
+    clutter: float = 0.3
     glyph_contrast: tuple[float, float] = (0.55, 0.9)
     glyph_blur: tuple[float, float] = (0.16, 0.24)
     rotation: float = 15.0

@@ -8,10 +8,12 @@ import importlib.util
 import io
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import absl.logging
 import tensorflow_datasets as tfds
 
 from ar_net_jax.data import embedded
@@ -69,6 +71,19 @@ def _locked(data_dir: Path) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def _quiet_tfds() -> Iterator[None]:
+    """Keeps back what TFDS prints about itself; the builder shows its own progress."""
+    verbosity = absl.logging.get_verbosity()
+    absl.logging.set_verbosity(absl.logging.ERROR)
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        absl.logging.set_verbosity(verbosity)
+
+
 def _read_index(data_dir: Path) -> dict[str, str]:
     try:
         return json.loads((data_dir / _INDEX).read_text())
@@ -107,12 +122,13 @@ def _build(name: str, source_dir: Path, data_dir: Path, options: dict[str, objec
             f"data set {name!r} has no option {unknown[0]!r}; choose from {sorted(allowed)}"
         )
     config = config_class(name="unnamed", source_dir=str(source_dir), **options)
-    probe = builder_class(data_dir=data_dir, config=config)
-    config = dataclasses.replace(config, name=_fingerprint(probe, config))
-    builder = builder_class(data_dir=data_dir, config=config)
-    tfds.disable_progress_bar()  # the builder shows its own, one bar for each split
-    # TFDS prints advice that does not apply here.
-    with contextlib.redirect_stdout(io.StringIO()):
+    with _quiet_tfds():
+        probe = builder_class(data_dir=data_dir, config=config)
+        config = dataclasses.replace(config, name=_fingerprint(probe, config))
+        builder = builder_class(data_dir=data_dir, config=config)
+        # What a killed process left; the lock tells that no other is at work here.
+        for leftover in Path(builder.data_dir).parent.glob("incomplete.*"):
+            shutil.rmtree(leftover)
         builder.download_and_prepare(
             file_format="array_record",
             download_config=tfds.download.DownloadConfig(compute_stats="skip"),
