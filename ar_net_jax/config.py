@@ -215,7 +215,7 @@ class StageConfig:
         decay_factor: see `decay_epochs`.
         warmup_epochs: linear rise from zero.
         tau_start: Gumbel-Softmax temperature in the first epoch; 0 takes over the temperature of
-            the best epoch of the stage before.
+            the epoch that the stage before handed on.
         tau_decay: tau(epoch) = tau_start * exp(tau_decay * epoch).
         freeze_policy: `none`; `parameters` (released fine-tuning: BatchNorm statistics move and
             dropout stays on); `all` (parameters, statistics and dropout).

@@ -85,7 +85,9 @@ def _simulate(
     return {name: np.array(values) for name, values in record.items()}
 
 
-def _check(decisions: Decisions, params: dict, given: dict | None = None, **options: object) -> None:
+def _check(
+    decisions: Decisions, params: dict, given: dict | None = None, **options: object
+) -> None:
     """Compares with the simulation; `given` holds noise or proposals of all videos."""
     given = given or {}
     expected = [
@@ -171,7 +173,7 @@ def test_frozen_and_advancing_cells_differ_after_a_longer_skip_only() -> None:
             _random_variables(network), FEATURES, proposals=proposals, method="decide"
         )
     gap = np.abs(decided["frozen"].hidden - decided["advancing"].hidden).max((0, 2))
-    np.testing.assert_array_equal(gap[:6], 0.0, "skip 1 at 1 covers nothing, skip 2 at 4 covers 5")
+    assert gap[:6].max() < 1e-6, "skip 1 at 1 covers nothing, skip 2 at 4 covers only 5"
     assert gap[6] > 1e-3
 
 

@@ -28,7 +28,7 @@ class EmbeddedSpec:
         height: pixels, even.
         fps: frames per second.
         num_frames: frames of each video.
-        evidence_share: share of the frames that show the video's class.
+        evidence_share: range over the videos of the share of frames that show a video's class.
         misleading_share: share of the frames that show another class, in blue instead of red.
         blurred_share: share of the frames that show an illegible board.
         two_label_share: share of the videos with evidence of two classes.
@@ -58,7 +58,7 @@ class EmbeddedSpec:
     height: int = 80
     fps: int = 8
     num_frames: int = 48
-    evidence_share: float = 0.34
+    evidence_share: tuple[float, float] = (0.22, 0.48)
     misleading_share: float = 0.12
     blurred_share: float = 0.08
     two_label_share: float = 0.15
@@ -67,9 +67,9 @@ class EmbeddedSpec:
     small_distractor_share: float = 0.6
     evidence_shots: tuple[int, int] = (2, 3)
     empty_stretches: tuple[int, int] = (2, 4)
-    min_shot: int = 3
+    min_shot: int = 4
     large_size: tuple[float, float] = (0.68, 0.78)
-    small_size: tuple[float, float] = (0.26, 0.32)
+    small_size: tuple[float, float] = (0.25, 0.31)
     clutter: float = 0.3
     glyph_contrast: tuple[float, float] = (0.55, 0.9)
     glyph_blur: tuple[float, float] = (0.16, 0.24)
@@ -87,7 +87,7 @@ class EmbeddedSpec:
             raise ValueError(
                 f"EmbeddedSpec size {self.width}x{self.height}: H.264 needs both to be even"
             )
-        if self.evidence_share + self.misleading_share + self.blurred_share > 0.9:
+        if self.evidence_share[1] + self.misleading_share + self.blurred_share > 0.9:
             raise ValueError("EmbeddedSpec: the shares of the frames leave under 0.1 of them empty")
         if self.small_only_share + self.large_only_share > 1:
             raise ValueError("EmbeddedSpec: small_only_share + large_only_share is above 1")
@@ -169,7 +169,8 @@ def _evidence(rng: np.random.Generator, spec: EmbeddedSpec, labels: list[int]) -
         sizes = ["small", "large"]
     fewest = max(len(labels), len(sizes))
     pieces = max(fewest, int(rng.integers(spec.evidence_shots[0], spec.evidence_shots[1] + 1)))
-    total = max(_count(rng, spec.evidence_share, spec), fewest * spec.min_shot)
+    share = rng.uniform(*spec.evidence_share)
+    total = max(round(share * spec.num_frames), fewest * spec.min_shot)
     shots = []
     # The offset uncouples which of two labels is the large one from their order.
     offset = int(rng.integers(2))

@@ -25,8 +25,9 @@ def choices_by_kind(
 
     Returns:
         `usage_by_kind`: action name -> share, by kind of frame; `frames_by_kind`: their number;
-        `ratio`: the share of the highest resolution on frames with small evidence over that on
-        frames that show nothing (infinite if it is never chosen there).
+        `high_resolution_share`: the share of the highest resolution by kind; `ratio`: that on
+        frames with small evidence over that on frames that show nothing, None if it is never
+        chosen on those.
     """
     kinds_of = frame_kinds(data_dir / "videos", split.split)
     names = [split[i]["name"] for i in range(len(split))]
@@ -45,9 +46,13 @@ def choices_by_kind(
         usage[kind] = dict(zip(space.names, shares.tolist(), strict=True))
         frames[kind] = len(chosen)
     highest = space.names[0]
-    small, empty = usage["small"][highest], usage["empty"][highest]
-    ratio = small / empty if empty else float("inf")
-    return {"ratio": ratio, "usage_by_kind": usage, "frames_by_kind": frames}
+    share = {kind: usage[kind][highest] for kind in usage}
+    return {
+        "ratio": share["small"] / share["empty"] if share["empty"] else None,
+        "high_resolution_share": share,
+        "usage_by_kind": usage,
+        "frames_by_kind": frames,
+    }
 
 
 def pick_videos(

@@ -4,24 +4,42 @@ from pathlib import Path
 
 from ar_net_jax.config import DataConfig
 from ar_net_jax.data import registry
+from ar_net_jax.data.embedded_plan import EmbeddedSpec
 from ar_net_jax.data.source import VideoSource
 from ar_net_jax.errors import UserError
 
 
-def prepare_data(data: DataConfig, workdir: Path, *, progress: bool = True) -> Path:
+def prepare_data(
+    data: DataConfig,
+    workdir: Path,
+    *,
+    spec: EmbeddedSpec | None = None,
+    progress: bool = True,
+) -> Path:
     """Makes the data set ready.
 
     Args:
         data: the data's config.
         workdir: of the run; the data set goes below it where the config names no `data_dir`.
+        spec: of the embedded data set, where that is asked for; the default one if None.
         progress: whether to show a progress bar.
 
     Returns:
         The directory to open splits from.
+
+    Raises:
+        UserError: an unknown data set, a missing, empty or mostly bad source.
     """
     data_dir = Path(data.data_dir) if data.data_dir else workdir / "data"
     options: dict[str, object] = {"max_bad_share": data.max_bad_share}
-    if data.name == "video_folder" and data.frame_rate:
+    if spec is not None:
+        options["spec"] = spec
+    if data.frame_rate:
+        if data.name != "video_folder":
+            raise UserError(
+                f"config.data.frame_rate: only for video files, but '{data.name}' is not a folder "
+                "of them; set it to 0"
+            )
         options["frame_rate"] = data.frame_rate
     source = data.source_dir or None
     registry.prepare(data.name, data_dir=data_dir, source_dir=source, progress=progress, **options)

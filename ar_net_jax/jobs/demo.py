@@ -19,6 +19,7 @@ from typing import Any
 from ar_net_jax.checkpoints import save_model
 from ar_net_jax.config import Config
 from ar_net_jax.config_files import load_config
+from ar_net_jax.data.embedded_plan import EmbeddedSpec
 from ar_net_jax.data.source import VideoSource
 from ar_net_jax.jobs.behaviour import choices_by_kind, pick_videos
 from ar_net_jax.jobs.compilation import keep_compiled_programs
@@ -40,6 +41,8 @@ RUNS = {
     "random_policy": ("random_policy", "Random policy"),
     "multi_scale": ("multi_scale", "Multi-Scale"),
 }
+# What `--quick` draws instead of the whole data set.
+QUICK_DATA = EmbeddedSpec(train=80, validation=32, test=64)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +57,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="of initialisation and order; the data set has its own (default: %(default)s)",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="one epoch a stage: the path in two minutes"
+        "--quick",
+        action="store_true",
+        help="few videos, one epoch a stage: the same path in two minutes",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
@@ -67,7 +72,8 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     durations: dict[str, float] = {}
     started = time.monotonic()
     config = load_config(_spec("", flags.quick), seeded)
-    data_dir = prepare_data(config.data, workdir, progress=progress)
+    spec = QUICK_DATA if flags.quick else None
+    data_dir = prepare_data(config.data, workdir, spec=spec, progress=progress)
     durations["data"] = time.monotonic() - started
     splits = {
         name: open_split(config.data, data_dir, name, config.model.num_classes)
@@ -125,7 +131,8 @@ def _uniform_rows(
             frames += sorted({max(1, math.floor(affordable)), math.ceil(affordable)})
         for count in frames:
             row = evaluate_model(uniform, cut, test, num_frames=count, image_size=image_size).row
-            label = f"Uniform, {count} frames" if index == 0 else f"{size}px alone"
+            plural = "" if count == 1 else "s"
+            label = f"Uniform, {count} frame{plural}" if index == 0 else f"{size}px alone"
             rows.append({"approach": label, **row})
     return rows
 
@@ -153,7 +160,11 @@ def _write(
     write_report(workdir, rows, context)
     plot_decisions(workdir / "decisions.png", pick_videos(config, ar_net, test))
     print_table(rows, chance)
-    print(f"high resolution on small evidence / on empty frames: {behaviour['ratio']:.2f}")
+    share = behaviour["high_resolution_share"]
+    print(
+        f"highest resolution chosen on {share['small']:.0%} of the frames with small evidence, "
+        f"{share['empty']:.0%} of those that show nothing"
+    )
     print(
         f"{sum(durations.values()):.0f} s in all; results: {workdir}/results.json, table.md, "
         "curve.png, decisions.png"

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import grain
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -43,7 +44,7 @@ def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     return jax.device_put(wanted, sharded(mesh))
 
 
-class DevicePrefetch:
+class DevicePrefetch(grain.DatasetIterator):
     """Keeps the next batches on their way to the devices, and knows where the consumer stands.
 
     `get_state` gives the source's position after the batch last handed out, not after the
@@ -63,6 +64,7 @@ class DevicePrefetch:
             put: moves a batch to the devices without waiting.
             depth: batches fetched ahead.
         """
+        super().__init__()
         self._source, self._put, self._depth = source, put, depth
         self._queue: list[tuple[dict[str, jax.Array], Any]] = []
         self._state = source.get_state()
@@ -82,6 +84,9 @@ class DevicePrefetch:
     def get_state(self) -> Any:
         """Position after the batch last handed out."""
         return self._state
+
+    def start_prefetch(self) -> None:
+        """Nothing to start: fetching ahead begins with the first batch asked for."""
 
     def set_state(self, state: Any) -> None:
         """Moves to a position from `get_state`."""

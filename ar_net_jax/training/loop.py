@@ -69,7 +69,7 @@ def train(
             )
             variables, record = runner.run(variables, tau)
             save_model(stage_dir, variables, config.to_dict())
-            (stage_dir / _STAGE_RECORD).write_text(json.dumps(record, indent=2))
+            _write_json(stage_dir / _STAGE_RECORD, record)
         variables = load_model(stage_dir)[0]
         tau = json.loads((stage_dir / _STAGE_RECORD).read_text())["tau"]
     save_model(model_dir, variables, config.to_dict())
@@ -91,7 +91,14 @@ def _check_workdir(config: Config, workdir: Path) -> None:
             )
         return
     workdir.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(config.to_dict(), indent=2))
+    _write_json(path, config.to_dict())
+
+
+def _write_json(path: Path, value: Any) -> None:
+    """Writes a file in one move: a kill must not leave half of it for the next call to read."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(value, indent=2))
+    partial.replace(path)
 
 
 class StageRunner:
@@ -135,11 +142,11 @@ class StageRunner:
 
         Args:
             earlier: variables to start from, as far as they match, or None.
-            earlier_tau: temperature of the best epoch of the stage before.
+            earlier_tau: temperature of the epoch that the stage before handed on.
 
         Returns:
             The selected variables, and a record of the stage: score and epoch by part, the
-            temperature of the best epoch, seconds.
+            temperature of the epoch handed on, seconds.
         """
         started = time.monotonic()
         variables = self._initial(earlier)
@@ -155,16 +162,22 @@ class StageRunner:
             tau_start=tau_start,
             steps_per_epoch=self.steps_per_epoch,
         )
-        state = TrainState.create(variables, optimizer)
+        # All of it, the counters too: a leaf placed otherwise than the step returns it would have
+        # the step compiled a second time.
+        state = jax.device_put(
+            TrainState.create(variables, optimizer), devices.replicated(self.mesh)
+        )
         best = Best.create(stages.selected_parts(self.stage, variables["params"]), variables)
         with Checkpoints(self.workdir / "checkpoints" / self.name) as checkpoints:
             state, best = self._train(step_fn, state, best, checkpoints)
-        selected = best.variables if self.stage.select == "best" else state.variables
-        best_epoch = max(int(epoch) for epoch in best.epoch.values())
+        if self.stage.select == "best":
+            selected, epoch = best.variables, max(int(e) for e in best.epoch.values())
+        else:
+            selected, epoch = state.variables, self.stage.epochs - 1
         record = {
             "scores": {part: float(score) for part, score in best.score.items()},
             "epochs": {part: int(epoch) for part, epoch in best.epoch.items()},
-            "tau": float(temperature(best_epoch, tau_start, self.stage.tau_decay)),
+            "tau": float(temperature(epoch, tau_start, self.stage.tau_decay)),
             "seconds": time.monotonic() - started,
         }
         return jax.device_get(selected), record
@@ -225,17 +238,23 @@ class StageRunner:
         bar.set_postfix_str(f"loss {values['loss']:.3f}", refresh=False)
 
     def _initial(self, earlier: Tree | None) -> Tree:
+        """The stage's first variables: earlier ones as far as they match, the rest drawn."""
         key = jax.random.fold_in(jax.random.key(self.config.seed), self.index)
-        init = jax.jit(
-            lambda k: stages.initial_variables(self.config, self.stage, k),
-            out_shardings=devices.replicated(self.mesh),
-        )
-        variables, taken = stages.take_over(init(key), earlier)
+
+        def init(key: jax.Array) -> Tree:
+            return stages.initial_variables(self.config, self.stage, key)
+
+        shapes = jax.eval_shape(init, key)
+        variables, taken = stages.take_over(shapes, earlier)
         if earlier is not None and taken == 0:
             raise UserError(
                 f"config.init_from: no variable of {self.config.init_from or 'the stage before'} "
                 "matches this model in name and shape"
             )
+        if taken < len(jax.tree.leaves(shapes)):
+            # Drawing takes seconds to compile, so it is left out where nothing is missing.
+            fresh = jax.jit(init, out_shardings=devices.replicated(self.mesh))(key)
+            variables, _ = stages.take_over(fresh, earlier)
         return jax.device_put(variables, devices.replicated(self.mesh))
 
     def _optimizer(self, params: Tree) -> Any:

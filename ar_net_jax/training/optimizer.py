@@ -25,7 +25,7 @@ def parameter_group(path: tuple[str, ...], siblings: Mapping[str, Any]) -> str:
     """
     if "scale" in siblings:
         return "norm"
-    kind = "bias" if path[-1].startswith(("bias", "_bias")) else "weight"
+    kind = "bias" if path[-1].startswith("bias") else "weight"
     return f"head_{kind}" if path[-2] in LINEAR_MODULES else kind
 
 

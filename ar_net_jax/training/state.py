@@ -5,6 +5,7 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 Tree = Any
@@ -78,7 +79,9 @@ class Best:
         score, best_epoch = dict(self.score), dict(self.epoch)
         best = {name: dict(tree) for name, tree in self.variables.items()}
         for part, value in scores.items():
-            if value <= float(score[part]):
+            # Compared as it is kept, in float32, or an equal score could pass for a higher one.
+            # "Not higher" also holds for the NaN of a run that has diverged.
+            if not np.float32(value) > np.float32(score[part]):
                 continue
             score[part] = jnp.asarray(value, jnp.float32)
             best_epoch[part] = jnp.asarray(epoch, jnp.int32)

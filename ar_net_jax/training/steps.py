@@ -54,7 +54,8 @@ def make_train_step(
         keys = example_keys(seed, batch["epoch"], batch["example_id"])
         if stage.objective == "separate":
             return _separate_loss(config, stage, model, variables, batch, keys)
-        epoch = jnp.floor(state.step / steps_per_epoch)
+        # Epochs end on the nearest whole step; the half also keeps rounding off the boundary.
+        epoch = jnp.floor((state.step + 0.5) / steps_per_epoch)
         tau = temperature(epoch, tau_start, stage.tau_decay)
         return _joint_loss(config, stage, model, variables, batch, keys, tau, action_gflops)
 

@@ -1,0 +1,114 @@
+"""Every shipped config, in every variant: valid, buildable, and able to take a training step."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ar_net_jax.config import Config
+from ar_net_jax.config_files import config_path, load_config, shipped_configs
+from ar_net_jax.costs.model_costs import model_cost_table
+from ar_net_jax.errors import UserError
+from ar_net_jax.models.registry import build_model, init_variables
+from ar_net_jax.schedules import learning_rate
+from ar_net_jax.training import stages
+from ar_net_jax.training.optimizer import make_optimizer
+from ar_net_jax.training.state import TrainState
+from ar_net_jax.training.steps import make_train_step
+
+
+def _variants(name: str) -> list[str]:
+    namespace: dict = {}
+    exec(config_path(name).read_text(), namespace)
+    return ["", *namespace["VARIANTS"]]
+
+
+SPECS = [f"{name}:{v}".rstrip(":") for name in shipped_configs() for v in _variants(name)]
+# The data sets share their variants, so a step of each variant is taken on one of them.
+STEPPED = [spec for spec in SPECS if spec.startswith(("activitynet", "demo")) or ":" not in spec]
+
+
+def _shrunk(config: Config, *, keep_backbones: bool = False) -> Config:
+    """The same set-up at a small size: resolutions, and unless kept, backbones."""
+    model, policy = config.model, config.model.policy
+    count = len(model.resolutions)
+    resolutions = tuple(range(16 + 8 * (count - 1), 15, -8))
+    small = dataclasses.replace(
+        policy,
+        resolution=resolutions[-1] if policy.is_action else 16,
+        backbone=policy.backbone if keep_backbones else "resnet8_tiny",
+        hidden_size=8,
+    )
+    backbones = model.backbones if keep_backbones else ("resnet8_tiny",) * len(model.backbones)
+    model = dataclasses.replace(
+        model, num_classes=4, resolutions=resolutions, backbones=backbones, policy=small
+    )
+    return dataclasses.replace(config, model=model)
+
+
+def _take_steps(config: Config) -> None:
+    """One training step of each stage on fake data; the loss must be finite."""
+    size = config.model.image_size
+    rng = np.random.default_rng(0)
+    batch = {
+        "frames": rng.integers(0, 256, (2, 3, size, size, 3), np.uint8),
+        "labels": np.array([[1, -1], [0, 3]], np.int32),
+        "example_id": np.arange(2, dtype=np.int32),
+        "epoch": np.zeros(2, np.int32),
+    }
+    model = build_model(config.model)
+    costs = jnp.asarray(model_cost_table(config.model).actions, jnp.float32)
+    for name in config.stage_order:
+        stage = config.stages[name]
+        init = jax.jit(lambda key, stage=stage: stages.initial_variables(config, stage, key))
+        variables = init(jax.random.key(0))
+        schedule = learning_rate(stage.schedule, stage.learning_rate, 10, stage.epochs)
+        optimizer = make_optimizer(
+            config.optimizer,
+            schedule,
+            variables["params"],
+            lambda path, stage=stage: stages.part_of(stage, path),
+        )
+        step = make_train_step(
+            config, stage, model, optimizer, costs, seed=0, tau_start=1.0, steps_per_epoch=10
+        )
+        state, metrics = step(TrainState.create(variables, optimizer), batch)
+        assert int(state.step) == 1
+        assert np.isfinite(float(metrics["loss"])), name
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_config_is_valid_and_its_model_has_shapes(spec: str) -> None:
+    config = load_config(spec)
+    assert Config.from_dict(config.to_dict()) == config
+    shapes = jax.eval_shape(lambda key: init_variables(config.model, key), jax.random.key(0))
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(shapes["params"]))
+    assert model_cost_table(config.model).per_frame(np.eye(1, len(config.model.space.names))) > 0
+
+
+@pytest.mark.parametrize("spec", STEPPED)
+def test_config_takes_a_training_step_at_a_small_size(spec: str) -> None:
+    _take_steps(_shrunk(load_config(spec)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", ["activitynet", "activitynet:efficientnet"])
+def test_config_takes_a_training_step_with_its_own_backbones(spec: str) -> None:
+    _take_steps(_shrunk(load_config(spec), keep_backbones=True))
+
+
+def test_an_unknown_config_or_variant_is_named() -> None:
+    with pytest.raises(UserError, match="did you mean 'activitynet'"):
+        load_config("activitinet")
+    with pytest.raises(UserError, match="no variant 'unifrom'"):
+        load_config("activitynet:unifrom")
+    with pytest.raises(UserError, match="no such file"):
+        load_config("missing/config.py")
+
+
+def test_a_misspelt_override_is_named() -> None:
+    with pytest.raises(UserError, match="batchsize"):
+        load_config("demo", ["--config.data.batchsize=3"])
+    assert load_config("demo", ["--config.data.batch_size=3"]).data.batch_size == 3

@@ -1,0 +1,252 @@
+"""Training steps: what each objective trains, what freezing keeps, the same seed twice."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ar_net_jax.config import Config, ModelConfig, OptimizerConfig, PolicyConfig, StageConfig
+from ar_net_jax.models.registry import build_model, init_variables
+from ar_net_jax.training import stages
+from ar_net_jax.training.optimizer import make_optimizer
+from ar_net_jax.training.state import Best, TrainState
+from ar_net_jax.training.steps import make_predict_step, make_train_step
+
+VIDEOS, FRAMES, CLASSES = 4, 4, 3
+POLICY = PolicyConfig("resnet8_tiny", 16, hidden_size=8)
+AR_NET = ModelConfig(
+    num_classes=CLASSES,
+    resolutions=(24, 16),
+    backbones=("resnet8_tiny",),
+    skips=(1, 2),
+    policy=POLICY,
+)
+# A bound that clips, so that a norm shared between networks would show.
+OPTIMIZER = OptimizerConfig(clip_norm=0.2)
+WARMUP = StageConfig("separate", epochs=2, learning_rate=0.1, train_policy_features=True)
+JOINT = StageConfig("joint", epochs=2, learning_rate=0.1)
+GFLOPS = jnp.array([1.0, 0.0, 0.0, 0.0])
+
+
+def _batch(step: int) -> dict[str, jax.Array]:
+    rng = np.random.default_rng(step)
+    batch = {
+        "frames": rng.integers(0, 256, (VIDEOS, FRAMES, 24, 24, 3), np.uint8),
+        "labels": np.array([[0, -1], [1, 2], [2, -1], [1, -1]], np.int32),
+        "example_id": np.arange(VIDEOS, dtype=np.int32) + step * VIDEOS,
+        "epoch": np.full(VIDEOS, step, np.int32),
+        "mask": np.ones(VIDEOS, bool),
+    }
+    return jax.tree.map(jnp.asarray, batch)
+
+
+def _shapes(model: ModelConfig) -> Any:
+    init = functools.partial(init_variables, model, separate=True, with_policy=True)
+    return jax.eval_shape(init, jax.random.key(0))
+
+
+@functools.cache
+def _initial(model: ModelConfig) -> Any:
+    """Random weights, drawn by numpy because that needs no compilation."""
+    rng = np.random.default_rng(0)
+
+    def fill(path: tuple, x: jax.ShapeDtypeStruct) -> np.ndarray:
+        if path[-1].key in ("scale", "var"):
+            return np.ones(x.shape, np.float32)
+        size = 0.1 if x.ndim == 1 else np.prod(x.shape[:-1]) ** -0.5
+        return (rng.normal(size=x.shape) * size).astype(np.float32)
+
+    return jax.tree_util.tree_map_with_path(fill, _shapes(model))
+
+
+@functools.cache
+def _step(model: ModelConfig, stage: StageConfig, seed: int = 5) -> tuple[Any, Any]:
+    """The compiled step of a stage, and its optimizer."""
+    config = Config(model=model, optimizer=OPTIMIZER)
+    optimizer = make_optimizer(
+        OPTIMIZER,
+        optax.constant_schedule(stage.learning_rate),
+        _shapes(model)["params"],
+        lambda path: stages.part_of(stage, path),
+    )
+    step = make_train_step(
+        config,
+        stage,
+        build_model(model),
+        optimizer,
+        GFLOPS[: model.space.num_actions],
+        seed=seed,
+        tau_start=5.0,
+        steps_per_epoch=2,
+    )
+    return step, optimizer
+
+
+def _train(
+    model: ModelConfig, stage: StageConfig, steps: int = 3, variables: Any = None
+) -> tuple[TrainState, list[dict[str, float]]]:
+    step, optimizer = _step(model, stage)
+    variables = jax.tree.map(jnp.array, _initial(model) if variables is None else variables)
+    state, metrics = TrainState.create(variables, optimizer), []
+    for index in range(steps):
+        state, found = step(state, _batch(index))
+        metrics.append({name: float(value) for name, value in found.items()})
+    return state, metrics
+
+
+def _changed(before: Any, after: Any) -> bool | None:
+    """True if every array differs, False if none does, None in between."""
+    same = [np.array_equal(a, b) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after))]
+    return None if any(same) and not all(same) else not all(same)
+
+
+# --- Separate training --------------------------------------------------------------------------
+
+
+def test_training_all_separately_equals_training_each_by_itself() -> None:
+    together, metrics = _train(AR_NET, WARMUP)
+    alone = {
+        "backbone_0": ModelConfig("uniform", CLASSES, (24,), ("resnet8_tiny",), (), POLICY),
+        "policy": ModelConfig("ar_net", CLASSES, (16,), (), (1, 2, 3), POLICY),
+    }
+    initial = _initial(AR_NET)
+    for name, model in alone.items():
+        # The frames are the same, larger than this model needs: it shrinks them itself.
+        start = {kind: {name: tree[name]} for kind, tree in initial.items()}
+        state, own = _train(model, WARMUP, variables=start)
+        for kind in ("params", "batch_stats"):
+            trained, expected = getattr(together, kind)[name], getattr(state, kind)[name]
+            for part in {"backbone", "head", "lowest_head"} & set(expected):
+                assert _changed(initial[kind][name][part], trained[part]) is True
+                compare = functools.partial(np.testing.assert_allclose, atol=2e-5)
+                jax.tree.map(compare, trained[part], expected[part])
+        losses = [m[f"loss/{name}"] for m in metrics]
+        np.testing.assert_allclose(losses, [m["loss"] for m in own], atol=1e-5)
+    for found in metrics:
+        total = found["loss/backbone_0"] + found["loss/policy"]
+        assert found["loss"] == pytest.approx(total, rel=1e-6)
+    for untrained in ("lstm", "decision"):
+        before, after = (p["policy"][untrained] for p in (initial["params"], together.params))
+        assert _changed(before, after) is False
+
+
+def test_a_warm_up_without_the_policy_leaves_all_of_it_as_it_was() -> None:
+    stage = dataclasses.replace(WARMUP, train_policy_features=False)
+    state, metrics = _train(AR_NET, stage, steps=1)
+    assert "loss/policy" not in metrics[0]
+    for kind, before in _initial(AR_NET).items():
+        assert _changed(before["policy"], getattr(state, kind)["policy"]) is False
+        assert _changed(before["backbone_0"], getattr(state, kind)["backbone_0"]) is not False
+
+
+# --- Joint training -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "freeze, params, statistics",
+    [("none", True, True), ("parameters", False, True), ("all", False, False)],
+)
+def test_freezing_the_policy(freeze: str, params: bool, statistics: bool) -> None:
+    stage = dataclasses.replace(JOINT, freeze_policy=freeze)
+    state, metrics = _train(AR_NET, stage, steps=2)
+    before = _initial(AR_NET)
+    assert _changed(before["params"]["policy"], state.params["policy"]) is params
+    assert _changed(before["batch_stats"]["policy"], state.batch_stats["policy"]) is statistics
+    assert _changed(before["params"]["backbone_0"], state.params["backbone_0"]) is True
+    assert _changed(before["batch_stats"]["backbone_0"], state.batch_stats["backbone_0"]) is True
+    for found in metrics:
+        usage = [found[f"usage/{name}"] for name in AR_NET.space.names]
+        assert sum(usage) == pytest.approx(1)
+        parts = [found[f"loss/{name}"] for name in ("accuracy", "efficiency", "uniform")]
+        assert found["loss"] == pytest.approx(np.dot([0.9, 0.1, 0.3], parts), rel=1e-5)
+        assert parts[1] == pytest.approx(usage[0], rel=1e-5), "1 GFLOP for the 24 px, 0 for others"
+
+
+def test_the_temperature_falls_once_an_epoch() -> None:
+    _, metrics = _train(AR_NET, JOINT, steps=5)
+    expected = 5.0 * np.exp(-0.045 * np.array([0, 0, 1, 1, 2]))
+    np.testing.assert_allclose([m["tau"] for m in metrics], expected, rtol=1e-6)
+
+
+def test_the_same_seed_gives_bit_identical_losses() -> None:
+    first, again = _train(AR_NET, JOINT), _train(AR_NET, JOINT)
+    assert first[1] == again[1]
+    jax.tree.map(np.testing.assert_array_equal, first[0].variables, again[0].variables)
+
+
+def test_the_state_is_donated() -> None:
+    step, optimizer = _step(AR_NET, JOINT)
+    state = TrainState.create(jax.tree.map(jnp.array, _initial(AR_NET)), optimizer)
+    old = jax.tree.leaves(state)
+    step(state, _batch(0))
+    assert all(leaf.is_deleted() for leaf in old)
+
+
+def test_evaluation_ignores_padding_rows_and_the_order_of_rows() -> None:
+    predict = make_predict_step(build_model(AR_NET), seed=0)
+    batch = _batch(0)
+    whole = predict(_initial(AR_NET), batch)
+    order = np.array([3, 1, 0, 2])
+    shuffled = jax.tree.map(lambda x: x[order], batch)
+    shuffled["frames"] = shuffled["frames"].at[3].set(0)
+    shuffled["example_id"] = shuffled["example_id"].at[3].set(-1)
+    other = predict(_initial(AR_NET), shuffled)
+    np.testing.assert_allclose(other["logits"][:3], whole["logits"][order[:3]], atol=1e-6)
+
+
+# --- What a stage starts from and hands on ------------------------------------------------------
+
+
+def test_the_best_epoch_is_kept_for_each_part_by_itself() -> None:
+    def variables(value: float) -> dict[str, Any]:
+        return {
+            "params": {
+                "backbone_0": {"w": jnp.full(2, value)},
+                "policy": {"w": jnp.full(2, value)},
+            },
+            "batch_stats": {"backbone_0": {"m": jnp.full(1, value)}},
+        }
+
+    best = Best.create(("backbone_0", "policy"), variables(0.0))
+    third = 100 / 3
+    scores = [(third, 10.0), (20.0, 30.0), (third, float("nan")), (third - 1e-9, 30.0)]
+    for epoch, (backbone, policy) in enumerate(scores):
+        best = best.update(
+            {"backbone_0": backbone, "policy": policy}, epoch, variables(epoch + 1.0)
+        )
+    assert {part: int(epoch) for part, epoch in best.epoch.items()} == {
+        "backbone_0": 0,
+        "policy": 1,
+    }
+    assert float(best.score["policy"]) == 30.0
+    assert best.variables["params"]["backbone_0"]["w"].tolist() == [1.0, 1.0]
+    assert best.variables["batch_stats"]["backbone_0"]["m"].tolist() == [1.0]
+    assert best.variables["params"]["policy"]["w"].tolist() == [2.0, 2.0]
+
+    whole = Best.create(("model",), variables(0.0)).update({"model": 0.0}, 0, variables(1.0))
+    assert all(np.all(x == 1.0) for x in jax.tree.leaves(whole.variables)), "0 beats nothing"
+
+
+def test_a_stage_takes_over_what_fits_by_name_and_shape() -> None:
+    fresh = {"params": {"a": {"w": np.zeros(2), "b": np.zeros(3)}, "new": {"w": np.zeros(1)}}}
+    earlier = {"params": {"a": {"w": np.ones(2), "b": np.ones(4)}, "gone": {"w": np.ones(1)}}}
+    variables, taken = stages.take_over(fresh, earlier)
+    assert taken == 1
+    assert {k: v.tolist() for k, v in variables["params"]["a"].items()} == {
+        "w": [1.0, 1.0],
+        "b": [0.0, 0.0, 0.0],
+    }
+    assert set(variables["params"]) == {"a", "new"}
+    assert stages.take_over(fresh, None) == (fresh, 0)
+
+
+def test_each_stage_and_seed_draws_its_own_randomness() -> None:
+    seeds = {stages.stage_seed(Config(seed=s), index) for s in range(3) for index in range(3)}
+    assert len(seeds) == 9
+    assert all(0 <= seed < 2**31 for seed in seeds)
+    assert stages.stage_seed(Config(seed=1), 2) == stages.stage_seed(Config(seed=1), 2)
