@@ -48,7 +48,7 @@ def efficiency_loss(one_hot: Array, action_gflops: Array) -> Array:
     Returns:
         float32 scalar, GFLOPs per frame.
     """
-    return jnp.mean(one_hot @ action_gflops)
+    return jnp.mean(jnp.sum(one_hot * action_gflops, axis=-1))
 
 
 def uniform_loss(one_hot: Array, norm: Literal["squared", "euclidean"] = "squared") -> Array:

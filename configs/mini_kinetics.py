@@ -9,7 +9,8 @@ r"""AR-Net on Mini-Kinetics, as in Section 4.1 of the paper.
 Variants, combined with commas (`--config=mini_kinetics:efficientnet,uniform`):
 `resnet`, `efficientnet`; `uniform`, `lstm`, `random_policy`, `multi_scale` (Table 1);
 `resolution_only`, `skipping_only` (Table 4); `accuracy_only`, `accuracy_efficiency` (Table 5);
-`joint_only`, `no_finetune` (Table 6); `released`, `improved` (see `ar_net_jax.recipes`).
+`joint_only`, `no_finetune` (Table 6); `paper_loss`, `released_loss`, `released`, `improved` (see
+`ar_net_jax.recipes`).
 """
 
 from ml_collections import ConfigDict

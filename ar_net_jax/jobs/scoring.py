@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import jax
 import numpy as np
 
 from ar_net_jax.config import Config
@@ -11,7 +12,7 @@ from ar_net_jax.data.pipeline import eval_batches
 from ar_net_jax.data.source import VideoSource
 from ar_net_jax.metrics import Predictions, action_usage
 from ar_net_jax.models.registry import build_model
-from ar_net_jax.training.devices import check_divisible, make_mesh
+from ar_net_jax.training.devices import check_divisible, make_mesh, replicated
 from ar_net_jax.training.evaluation import predict_split
 from ar_net_jax.training.steps import make_predict_step
 
@@ -61,6 +62,7 @@ def evaluate_model(
         num_threads=config.data.num_threads,
     )
     predict = make_predict_step(build_model(config.model), config.seed)
+    variables = jax.device_put(variables, replicated(mesh))
     predictions, frame_index = predict_split(predict, variables, batches, len(split), mesh)
     row = {
         **predictions.metrics(),

@@ -20,6 +20,11 @@ HEAD_SALT = 1_000
 POLICY_SALT = 1_001
 
 
+def matmul(x: Array, kernel: Array) -> Array:
+    """A float32 matrix product that stays float32 on TPUs and GPUs too: [..., D] @ [D, E]."""
+    return jnp.matmul(x, kernel, precision=jax.lax.Precision.HIGHEST)
+
+
 class Linear(nn.Module):
     """A float32 Linear layer with the released initialisation.
 
@@ -39,7 +44,7 @@ class Linear(nn.Module):
     def __call__(self, x: Array) -> Array:
         """[..., D] -> float32 [..., outputs]."""
         kernel, bias = self.weights()
-        return x.astype(jnp.float32) @ kernel + bias
+        return matmul(x.astype(jnp.float32), kernel) + bias
 
     def weights(self) -> tuple[Array, Array]:
         """Kernel [D, outputs] and bias [outputs], for use inside a scan."""

@@ -4,6 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ar_net_jax.models.classifier import matmul
+
 Array = jax.Array
 
 
@@ -33,7 +35,7 @@ class LSTMCell(nn.Module):
 
     def project(self, features: Array) -> Array:
         """The input's share of the gates: [..., D] -> [..., 4H]."""
-        return features @ self.kernel_ih + self.bias_ih
+        return matmul(features, self.kernel_ih) + self.bias_ih
 
     def recurrent(self) -> tuple[Array, Array]:
         """Kernel [H, 4H] and bias [4H] of the recurrent half, for use inside a scan."""
@@ -55,6 +57,6 @@ def lstm_step(
         The new hidden and cell state, [B, H] each.
     """
     kernel, bias = recurrent
-    i, f, g, o = jnp.split(projected + hidden @ kernel + bias, 4, axis=-1)
+    i, f, g, o = jnp.split(projected + matmul(hidden, kernel) + bias, 4, axis=-1)
     cell = nn.sigmoid(f) * cell + nn.sigmoid(i) * jnp.tanh(g)
     return nn.sigmoid(o) * jnp.tanh(cell), cell

@@ -14,7 +14,7 @@ from ar_net_jax.architectures import feature_dim
 from ar_net_jax.config import PolicyConfig
 from ar_net_jax.models import gumbel
 from ar_net_jax.models.backbones import make_backbone
-from ar_net_jax.models.classifier import POLICY_SALT, Linear
+from ar_net_jax.models.classifier import POLICY_SALT, Linear, matmul
 from ar_net_jax.models.lstm_cell import LSTMCell, lstm_step
 from ar_net_jax.models.random import dropout
 
@@ -115,7 +115,7 @@ class PolicyNetwork(nn.Module):
             hidden, cell, remaining, previous = carry
             projected, noise, proposal = inputs
             new_hidden, new_cell = lstm_step(projected, hidden, cell, recurrent)
-            logits = new_hidden @ decision_kernel + decision_bias
+            logits = matmul(new_hidden, decision_kernel) + decision_bias
             proposed = choose(logits, noise, proposal)
             covered, remaining = advance_skip(remaining, lengths[jnp.argmax(proposed, -1)])
             hold = covered[:, None]

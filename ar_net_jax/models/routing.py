@@ -22,7 +22,8 @@ def masked_average(frame_logits: Array, weights: Array) -> Array:
         logits float32 [B, C]: the sum over kept frames divided by max(1, number of kept frames),
         so zeros for a video of which every frame is skipped.
     """
-    total = jnp.einsum("btlc,btl->bc", frame_logits, weights)
+    highest = jax.lax.Precision.HIGHEST
+    total = jnp.einsum("btlc,btl->bc", frame_logits, weights, precision=highest)
     kept = jnp.sum(weights, axis=(1, 2))
     # Not `maximum`: at exactly one kept frame that would halve the gradient of the count.
     return total / jnp.where(kept > 0.5, kept, 1.0)[:, None]

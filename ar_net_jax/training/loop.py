@@ -5,6 +5,7 @@ A run lives in its work directory: `stages/<name>/` holds what a finished stage 
 """
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,12 @@ class StageRunner:
     ) -> None:
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         values["learning_rate"] = float(self.schedule(step - 1))
+        if not math.isfinite(values["loss"]):
+            raise UserError(
+                f"stage '{self.name}', step {step}: the loss is {values['loss']} at learning rate "
+                f"{values['learning_rate']:.3g}; the last checkpoint is kept, and a lower "
+                f"config.stages.{self.name}.learning_rate in a new --workdir may help"
+            )
         writer.write(step, values, stage=self.name)
         bar.set_postfix_str(f"loss {values['loss']:.3f}", refresh=False)
 
