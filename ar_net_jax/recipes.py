@@ -13,6 +13,7 @@ from ar_net_jax.errors import UserError
 
 Variant = Callable[[ConfigDict], None]
 
+RESNETS = ("resnet50", "resnet34", "resnet18")
 EFFICIENTNETS = ("efficientnet_b3", "efficientnet_b1", "efficientnet_b0")
 
 
@@ -27,40 +28,8 @@ def base_config(name: str, num_classes: int) -> ConfigDict:
         {
             "seed": 0,
             "init_from": "",
-            "model": {
-                "approach": "ar_net",
-                "num_classes": num_classes,
-                "resolutions": (224, 168, 112, 84),
-                "backbones": ("resnet50", "resnet34", "resnet18"),
-                "skips": (1, 2, 4),
-                "policy": {
-                    "backbone": "mobilenet_v2",
-                    "resolution": 84,
-                    "is_action": True,
-                    "hidden_size": 512,
-                    "dropout": 0.5,
-                    "cell_state": "frozen",
-                    "lowest_head": "features",
-                },
-                "dropout": 0.5,
-                "resize": "nearest",
-                "dtype": "bfloat16",
-                "padding": "same",
-                "gflops_convention": "paper",
-            },
-            "data": {
-                "name": name,
-                "source_dir": "",
-                "data_dir": "",
-                "num_frames": 16,
-                "batch_size": 48,
-                "eval_batch_size": 48,
-                "flip": True,
-                "multi_scale": True,
-                "num_threads": 16,
-                "frame_rate": 0.0,
-                "max_bad_share": 0.05,
-            },
+            "model": _paper_model(num_classes),
+            "data": _paper_data(name),
             "loss": {
                 "classification": "cross_entropy",
                 "accuracy_weight": 0.9,
@@ -76,23 +45,67 @@ def base_config(name: str, num_classes: int) -> ConfigDict:
                 "bias_multiplier": 2.0,
             },
             "stage_order": ("warmup", "joint", "finetune"),
-            "stages": {
-                "warmup": stage("separate", 10, 0.02, decay_epochs=(20, 40)),
-                "joint": stage("joint", 50, 0.001, decay_epochs=(50, 100)),
-                "finetune": stage(
-                    "joint",
-                    50,
-                    0.0005,
-                    decay_epochs=(50, 100),
-                    # 0: the temperature of the joint stage's best epoch.
-                    tau_start=0.0,
-                    freeze_policy="all",
-                ),
-            },
+            "stages": _paper_stages(),
             "log_every": 20,
             "checkpoint_every": 1,
         }
     )
+
+
+def _paper_model(num_classes: int) -> dict[str, Any]:
+    return {
+        "approach": "ar_net",
+        "num_classes": num_classes,
+        "resolutions": (224, 168, 112, 84),
+        "backbones": RESNETS,
+        "skips": (1, 2, 4),
+        "policy": {
+            "backbone": "mobilenet_v2",
+            "resolution": 84,
+            "is_action": True,
+            "hidden_size": 512,
+            "dropout": 0.5,
+            "cell_state": "frozen",
+            "lowest_head": "features",
+        },
+        "dropout": 0.5,
+        "resize": "nearest",
+        "dtype": "bfloat16",
+        "padding": "same",
+        "gflops_convention": "paper",
+    }
+
+
+def _paper_data(name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "source_dir": "",
+        "data_dir": "",
+        "num_frames": 16,
+        "batch_size": 48,
+        "eval_batch_size": 48,
+        "flip": True,
+        "multi_scale": True,
+        "num_threads": 16,
+        "frame_rate": 0.0,
+        "max_bad_share": 0.05,
+    }
+
+
+def _paper_stages() -> dict[str, dict[str, Any]]:
+    return {
+        "warmup": stage("separate", 10, 0.02, decay_epochs=(20, 40)),
+        "joint": stage("joint", 50, 0.001, decay_epochs=(50, 100)),
+        "finetune": stage(
+            "joint",
+            50,
+            0.0005,
+            decay_epochs=(50, 100),
+            # 0: the temperature of the joint stage's best epoch.
+            tau_start=0.0,
+            freeze_policy="all",
+        ),
+    }
 
 
 def stage(objective: str, epochs: int, learning_rate: float, **fields: Any) -> dict[str, Any]:
@@ -166,7 +179,7 @@ def improved(config: ConfigDict) -> None:
 
 def resnet(config: ConfigDict) -> None:
     """ResNet-50, -34 and -18 (the default)."""
-    config.model.backbones = ("resnet50", "resnet34", "resnet18")
+    config.model.backbones = RESNETS
 
 
 def efficientnet(config: ConfigDict) -> None:
