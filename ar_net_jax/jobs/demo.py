@@ -122,10 +122,10 @@ def _uniform_rows(
     rows = []
     for index, size in enumerate(ar_net.model.resolutions):
         uniform, cut = single_resolution_model(config, variables, index)
-        save_model(workdir / f"uniform_{size}px" / "model", cut, uniform.to_dict())
         image_size = ar_net.model.image_size
         frames = [ar_net.data.num_frames]
         if index == 0:
+            save_model(workdir / "uniform" / "model", cut, uniform.to_dict())
             full = evaluate_model(uniform, cut, test, image_size=image_size).row
             affordable = ar_net.data.num_frames * gflops / full["gflops_per_video"]
             frames += sorted({max(1, math.floor(affordable)), math.ceil(affordable)})
