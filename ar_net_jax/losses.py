@@ -27,7 +27,7 @@ def classification_loss(
     Returns:
         float32 scalar.
 
-    >>> float(classification_loss(jnp.zeros((1, 4)), jnp.array([[2, -1]])).round(4))
+    >>> round(float(classification_loss(jnp.zeros((1, 4)), jnp.array([[2, -1]]))), 4)
     1.3863
     """
     if kind == "cross_entropy":

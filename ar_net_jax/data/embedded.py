@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import av
@@ -69,6 +70,16 @@ def _make_one(directory: Path, spec: EmbeddedSpec, job: tuple[str, int]) -> dict
     name = _video_name(index)
     write_video(directory / split / f"{name}.mp4", frames, fps=spec.fps, crf=crf)
     return {"name": name, "labels": list(plan.labels), "kinds": plan.kinds}
+
+
+def _end_with_parent() -> None:
+    """Ends this worker when its parent is gone, so that a killed run leaves nobody who writes."""
+
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _marker(spec: EmbeddedSpec) -> dict[str, object]:
@@ -133,7 +144,7 @@ def make(directory: str | Path, spec: EmbeddedSpec | None = None, progress: bool
     work = functools.partial(_make_one, directory, spec)
     # Spawned, because forking a process in which JAX runs threads can hang.
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(_WORKERS, mp_context=context) as pool:
+    with concurrent.futures.ProcessPoolExecutor(_WORKERS, context, _end_with_parent) as pool:
         results = pool.map(work, jobs, chunksize=4)
         bar = tqdm.tqdm(results, "drawing videos", len(jobs), disable=not progress, unit="video")
         annotations = dict(zip(jobs, bar, strict=True))
