@@ -59,7 +59,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="few videos, one epoch a stage: the same path in two minutes",
+        help="few videos, one epoch a stage: the same path in a few minutes",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
@@ -120,19 +120,19 @@ def _uniform_rows(
     """Uniform at every resolution, and at the highest with as many frames as AR-Net pays for."""
     config, variables = load_config_and_variables(workdir / "controls")
     rows = []
+    image_size, num_frames = ar_net.model.image_size, ar_net.data.num_frames
     for index, size in enumerate(ar_net.model.resolutions):
         uniform, cut = single_resolution_model(config, variables, index)
-        image_size = ar_net.model.image_size
-        frames = [ar_net.data.num_frames]
-        if index == 0:
-            save_model(workdir / "uniform" / "model", cut, uniform.to_dict())
-            full = evaluate_model(uniform, cut, test, image_size=image_size).row
-            affordable = ar_net.data.num_frames * gflops / full["gflops_per_video"]
-            frames += sorted({max(1, math.floor(affordable)), math.ceil(affordable)})
-        for count in frames:
+        full = evaluate_model(uniform, cut, test, image_size=image_size).row
+        if index > 0:
+            rows.append({"approach": f"{size}px alone", **full})
+            continue
+        save_model(workdir / "uniform" / "model", cut, uniform.to_dict())
+        rows.append({"approach": f"Uniform, {num_frames} frames", **full})
+        affordable = num_frames * gflops / full["gflops_per_video"]
+        for count in sorted({max(1, math.floor(affordable)), math.ceil(affordable)}):
             row = evaluate_model(uniform, cut, test, num_frames=count, image_size=image_size).row
-            plural = "" if count == 1 else "s"
-            label = f"Uniform, {count} frame{plural}" if index == 0 else f"{size}px alone"
+            label = f"Uniform, {count} frame{'' if count == 1 else 's'}"
             rows.append({"approach": label, **row})
     return rows
 
