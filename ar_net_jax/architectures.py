@@ -10,6 +10,9 @@ from ar_net_jax.errors import UserError
 PADDINGS = ("same", "symmetric", "static")
 """Padding rules of an EfficientNet's convolutions, see `models.efficientnet.conv_padding`."""
 
+NORMS = ("tensorflow", "pytorch")
+"""Settings of an EfficientNet's BatchNorms, see `models.efficientnet.norm_settings`."""
+
 COST_CONVENTIONS = ("macs", "paper")
 """Ways to count the GFLOPs of a frame, see `costs.modules`."""
 

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from ar_net_jax.actions import ActionSpace
 from ar_net_jax.architectures import architecture
+from ar_net_jax.config_pretrained import PretrainedConfig
+from ar_net_jax.config_training import LossConfig, OptimizerConfig, StageConfig
 from ar_net_jax.errors import UserError
 from ar_net_jax.schema import build, require, to_plain
 
@@ -65,8 +67,11 @@ class ModelConfig:
         dropout: before each classifier.
         resize: how lower resolutions are made on the device: `nearest` (released index rule) or
             `antialias`.
-        dtype: computation type of the backbones; everything else stays float32.
+        dtype: computation type of the backbones; the policy and the rest stay float32.
         padding: padding rule of EfficientNet convolutions.
+        norm: BatchNorm settings of EfficientNets: `tensorflow` or `pytorch`.
+        remat: in training, keep only what enters each block of a network and compute the rest
+            again in the backward pass: much less memory for about a third more computation.
         gflops_convention: how costs are counted wherever this model reports or is trained on
             them: `macs` or `paper` (see `ar_net_jax.costs`).
     """
@@ -81,6 +86,8 @@ class ModelConfig:
     resize: Literal["nearest", "antialias"] = "nearest"
     dtype: Literal["float32", "bfloat16"] = "float32"
     padding: Literal["same", "symmetric", "static"] = "same"
+    norm: Literal["tensorflow", "pytorch"] = "tensorflow"
+    remat: bool = False
     gflops_convention: Convention = "macs"
 
     @property
@@ -153,105 +160,6 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class LossConfig:
-    """Weights of equation 12.
-
-    Attributes:
-        classification: `cross_entropy` on the smallest label, or `binary_cross_entropy` on all.
-        accuracy_weight: of eq. 9; 1 - alpha in the paper.
-        efficiency_weight: of eq. 10, per GFLOP in the model's convention; alpha in the paper.
-        uniform_weight: of eq. 11; beta in the paper.
-        uniform_norm: `squared` (eq. 11) or `euclidean` (released code: norm not squared).
-    """
-
-    classification: Literal["cross_entropy", "binary_cross_entropy"] = "cross_entropy"
-    accuracy_weight: float = 0.9
-    efficiency_weight: float = 0.1
-    uniform_weight: float = 0.3
-    uniform_norm: Literal["squared", "euclidean"] = "squared"
-
-    def validate(self, path: str) -> None:
-        """Raises UserError, naming the field, if a value is impossible."""
-        for name in ("accuracy_weight", "efficiency_weight", "uniform_weight"):
-            require(getattr(self, name) >= 0, f"{path}.{name}", "must not be negative")
-
-
-@dataclass(frozen=True)
-class OptimizerConfig:
-    """SGD with the released parameter groups.
-
-    Attributes:
-        momentum: heavy-ball momentum.
-        weight_decay: added to the gradient of the groups that decay.
-        clip_norm: bound on the gradient's global norm (per backbone in separate training).
-        head_multiplier: learning-rate factor of every classifier and of the decision head.
-        bias_multiplier: further factor of biases other than BatchNorm's; they do not decay.
-    """
-
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    clip_norm: float = 20.0
-    head_multiplier: float = 5.0
-    bias_multiplier: float = 2.0
-
-    def validate(self, path: str) -> None:
-        """Raises UserError, naming the field, if a value is impossible."""
-        require(0 <= self.momentum < 1, f"{path}.momentum", "must lie in [0, 1)")
-        require(self.weight_decay >= 0, f"{path}.weight_decay", "must not be negative")
-        require(self.clip_norm > 0, f"{path}.clip_norm", "must be positive")
-
-
-@dataclass(frozen=True)
-class StageConfig:
-    """One stage of training.
-
-    Attributes:
-        objective: `separate` trains each backbone as a frame-averaging classifier by itself (all
-            in one pass); `joint` trains the approach as a whole.
-        epochs: passes over the training videos.
-        learning_rate: at the start.
-        schedule: `step`, `cosine` or `constant`.
-        decay_epochs: for `step`: the epochs at which the rate is multiplied by `decay_factor`.
-        decay_factor: see `decay_epochs`.
-        warmup_epochs: linear rise from zero.
-        tau_start: Gumbel-Softmax temperature in the first epoch; 0 takes over the temperature of
-            the epoch that the stage before handed on.
-        tau_decay: tau(epoch) = tau_start * exp(tau_decay * epoch).
-        freeze_policy: `none`; `parameters` (released fine-tuning: BatchNorm statistics move and
-            dropout stays on); `all` (parameters, statistics and dropout).
-        train_policy_features: in a `separate` stage, train the policy's extractor too.
-        decisions: in a `joint` stage, `sample` by Gumbel-Softmax or take the `argmax`.
-        select: hand on the `best` epoch by validation mAP, or the `last`.
-    """
-
-    objective: Literal["separate", "joint"] = "joint"
-    epochs: int = 50
-    learning_rate: float = 0.001
-    schedule: Literal["step", "cosine", "constant"] = "step"
-    decay_epochs: tuple[int, ...] = ()
-    decay_factor: float = 0.1
-    warmup_epochs: float = 0.0
-    tau_start: float = 5.0
-    tau_decay: float = -0.045
-    freeze_policy: Literal["none", "parameters", "all"] = "none"
-    train_policy_features: bool = False
-    decisions: Literal["sample", "argmax"] = "sample"
-    select: Literal["best", "last"] = "best"
-
-    def validate(self, path: str) -> None:
-        """Raises UserError, naming the field, if a value is impossible."""
-        require(self.epochs >= 1, f"{path}.epochs", "must be at least 1")
-        require(self.learning_rate > 0, f"{path}.learning_rate", "must be positive")
-        require(self.tau_start >= 0, f"{path}.tau_start", "must not be negative")
-        require(self.warmup_epochs >= 0, f"{path}.warmup_epochs", "must not be negative")
-        require(
-            self.decisions == "sample" or self.freeze_policy != "none",
-            f"{path}.decisions",
-            "argmax gives the policy no gradient; freeze it, or sample",
-        )
-
-
-@dataclass(frozen=True)
 class DataConfig:
     """Where videos come from and how they become batches.
 
@@ -266,6 +174,7 @@ class DataConfig:
         flip: horizontal flips in training.
         multi_scale: the multi-scale crop in training; otherwise random crops of full scale.
         num_threads: threads that decode.
+        num_workers: processes that decode instead of threads, each as fast as one core; 0 for none.
         frame_rate: frames per second kept when videos are prepared; 0 keeps every frame.
         max_bad_share: share of undecodable videos above which preparing fails.
     """
@@ -279,6 +188,7 @@ class DataConfig:
     flip: bool = True
     multi_scale: bool = True
     num_threads: int = 8
+    num_workers: int = 0
     frame_rate: float = 0.0
     max_bad_share: float = 0.05
 
@@ -286,7 +196,7 @@ class DataConfig:
         """Raises UserError, naming the field, if a value is impossible."""
         for name in ("num_frames", "batch_size", "eval_batch_size"):
             require(getattr(self, name) >= 1, f"{path}.{name}", "must be at least 1")
-        for name in ("num_threads", "frame_rate"):
+        for name in ("num_threads", "num_workers", "frame_rate"):
             require(getattr(self, name) >= 0, f"{path}.{name}", "must not be negative")
         require(0 <= self.max_bad_share <= 1, f"{path}.max_bad_share", "must lie in [0, 1]")
 
@@ -299,6 +209,7 @@ class Config:
         seed: of initialisation, order, augmentation, dropout and sampling.
         init_from: directory of a saved model whose matching variables start the run; empty for
             none.
+        pretrained: ImageNet weights that backbones start from where nothing else is given.
         model: what is computed.
         data: what it is computed on.
         loss: what is minimised.
@@ -307,10 +218,12 @@ class Config:
         stages: the stages by name.
         log_every: training steps between two lines of metrics.
         checkpoint_every: epochs between two checkpoints.
+        checkpoint_every_steps: steps between two checkpoints within an epoch; 0 for none.
     """
 
     seed: int = 0
     init_from: str = ""
+    pretrained: PretrainedConfig = field(default_factory=PretrainedConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -319,16 +232,25 @@ class Config:
     stages: Mapping[str, StageConfig] = field(default_factory=dict)
     log_every: int = 20
     checkpoint_every: int = 1
+    checkpoint_every_steps: int = 0
 
     def __post_init__(self) -> None:
         for name in ("model", "data", "loss", "optimizer"):
             getattr(self, name).validate(name)
+        self.pretrained.validate("pretrained", self.model.backbones, self.model.has_policy)
         for name, stage in self.stages.items():
             stage.validate(f"stages.{name}")
         self._validate_stage_order()
+        require(
+            self.data.batch_size % self.optimizer.micro_batches == 0,
+            "optimizer.micro_batches",
+            f"{self.optimizer.micro_batches} equal parts cannot be made of "
+            f"data.batch_size={self.data.batch_size}",
+        )
         require(self.seed >= 0, "seed", "must not be negative")
         for name in ("log_every", "checkpoint_every"):
             require(getattr(self, name) >= 1, name, "must be at least 1")
+        require(self.checkpoint_every_steps >= 0, "checkpoint_every_steps", "must not be negative")
 
     def _validate_stage_order(self) -> None:
         order, known = self.stage_order, ", ".join(self.stages) or "none"
@@ -341,6 +263,11 @@ class Config:
                 stage.objective == "joint" or self.model.approach != "lstm",
                 f"{path}.objective",
                 "approach 'lstm' is one network, with nothing to train separately; use 'joint'",
+            )
+            require(
+                stage.routing == "masked" or self.model.approach == "ar_net",
+                f"{path}.routing",
+                f"approach '{self.model.approach}' chooses nothing to route by; use 'masked'",
             )
             takes_over = (
                 self.model.approach == "ar_net"

@@ -1,4 +1,4 @@
-"""The one exception type that means "the input is at fault": shown to the user as a single line."""
+"""The exceptions that end a job without a traceback: bad input, and an order to stop."""
 
 
 class UserError(ValueError):
@@ -7,3 +7,13 @@ class UserError(ValueError):
     The message names the thing that is wrong and what to do about it. The command line prints it
     without a traceback and exits with status 1.
     """
+
+
+class Preempted(Exception):
+    """The machine is to be given up, and all that is needed to go on has been saved.
+
+    The command line prints the message and exits with `EXIT_STATUS`, which is EX_TEMPFAIL of
+    sysexits.h: run the same command again.
+    """
+
+    EXIT_STATUS = 75

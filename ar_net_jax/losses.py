@@ -51,12 +51,20 @@ def efficiency_loss(one_hot: Array, action_gflops: Array) -> Array:
     return jnp.mean(jnp.sum(one_hot * action_gflops, axis=-1))
 
 
-def uniform_loss(one_hot: Array, norm: Literal["squared", "euclidean"] = "squared") -> Array:
+def uniform_loss(
+    one_hot: Array,
+    norm: Literal["squared", "euclidean"] = "squared",
+    batch_usage: Array | None = None,
+) -> Array:
     """Equation 11: how far the usage of actions in the batch is from uniform.
 
     Args:
         one_hot: float32 [B, T, A].
         norm: `squared` as in the paper, or `euclidean`, the norm itself, as released.
+        batch_usage: float32 [A], given where `one_hot` is one of several equal parts of a batch:
+            the usage in the whole. Value and gradient are then those of the whole batch's loss,
+            as far as they depend on this part, times the number of parts; so the mean over the
+            parts is exact, though the loss is not linear in the usage.
 
     Returns:
         float32 scalar; 0 when every action is used equally.
@@ -65,6 +73,8 @@ def uniform_loss(one_hot: Array, norm: Literal["squared", "euclidean"] = "square
     0.5
     """
     usage = jnp.mean(one_hot, axis=(0, 1))
+    if batch_usage is not None:
+        usage += jax.lax.stop_gradient(batch_usage - usage)
     squared = jnp.sum(jnp.square(usage - jnp.mean(usage)))
     if norm == "squared":
         return squared
@@ -73,7 +83,12 @@ def uniform_loss(one_hot: Array, norm: Literal["squared", "euclidean"] = "square
 
 
 def total_loss(
-    config: LossConfig, logits: Array, labels: Array, one_hot: Array, action_gflops: Array
+    config: LossConfig,
+    logits: Array,
+    labels: Array,
+    one_hot: Array,
+    action_gflops: Array,
+    batch_usage: Array | None = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Equation 12.
 
@@ -83,6 +98,7 @@ def total_loss(
         labels: int32 [B, K], padded with -1.
         one_hot: float32 [B, T, A].
         action_gflops: float32 [A].
+        batch_usage: as in `uniform_loss`.
 
     Returns:
         The loss, and its parts by name, unweighted.
@@ -90,7 +106,7 @@ def total_loss(
     parts = {
         "accuracy": classification_loss(logits, labels, config.classification),
         "efficiency": efficiency_loss(one_hot, action_gflops),
-        "uniform": uniform_loss(one_hot, config.uniform_norm),
+        "uniform": uniform_loss(one_hot, config.uniform_norm, batch_usage),
     }
     loss = (
         config.accuracy_weight * parts["accuracy"]

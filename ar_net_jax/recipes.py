@@ -13,6 +13,17 @@ from ar_net_jax.errors import UserError
 
 Variant = Callable[[ConfigDict], None]
 
+IMAGENET_WEIGHTS = {
+    "resnet18": "timm/resnet18.tv_in1k",
+    "resnet34": "timm/resnet34.tv_in1k",
+    "resnet50": "timm/resnet50.tv_in1k",
+    "resnet101": "timm/resnet101.tv_in1k",
+    "mobilenet_v2": "timm/mobilenetv2_100.ra_in1k",
+    **{f"efficientnet_b{i}": f"timm/tf_efficientnet_b{i}.aa_in1k" for i in range(6)},
+}
+"""Where each backbone's ImageNet weights are on the Hugging Face hub: torchvision's ResNets, and
+the EfficientNets that efficientnet_pytorch converted."""
+
 RESNETS = ("resnet50", "resnet34", "resnet18")
 EFFICIENTNETS = ("efficientnet_b3", "efficientnet_b1", "efficientnet_b0")
 
@@ -28,6 +39,7 @@ def base_config(name: str, num_classes: int) -> ConfigDict:
         {
             "seed": 0,
             "init_from": "",
+            "pretrained": {"backbones": (), "policy": "", "folder": ""},
             "model": _paper_model(num_classes),
             "data": _paper_data(name),
             "loss": {
@@ -43,6 +55,8 @@ def base_config(name: str, num_classes: int) -> ConfigDict:
                 "clip_norm": 20.0,
                 "head_multiplier": 5.0,
                 "bias_multiplier": 2.0,
+                "micro_batches": 1,
+                "shard_state": False,
             },
             "stage_order": ("warmup", "joint", "finetune"),
             "stages": _paper_stages(),
@@ -72,6 +86,8 @@ def _paper_model(num_classes: int) -> dict[str, Any]:
         "resize": "nearest",
         "dtype": "bfloat16",
         "padding": "same",
+        "norm": "tensorflow",
+        "remat": False,
         "gflops_convention": "paper",
     }
 
@@ -123,6 +139,8 @@ def stage(objective: str, epochs: int, learning_rate: float, **fields: Any) -> d
         "freeze_policy": "none",
         "train_policy_features": False,
         "decisions": "sample",
+        "routing": "masked",
+        "routed_chunk": 64,
         "select": "best",
     }
     return {**defaults, **fields}
@@ -185,6 +203,23 @@ def resnet(config: ConfigDict) -> None:
 def efficientnet(config: ConfigDict) -> None:
     """EfficientNet-B3, -B1 and -B0; give it before `released`, whose loss depends on it."""
     config.model.backbones = EFFICIENTNETS
+
+
+def imagenet(config: ConfigDict) -> None:
+    """Backbones and policy start from ImageNet weights, as in the paper; give it last."""
+    model = config.model
+    config.pretrained.backbones = tuple(_imagenet_weights(name) for name in model.backbones)
+    if model.approach not in ("uniform", "lstm"):
+        config.pretrained.policy = _imagenet_weights(model.policy.backbone)
+
+
+def _imagenet_weights(backbone: str) -> str:
+    if backbone not in IMAGENET_WEIGHTS:
+        raise UserError(
+            f"variant 'imagenet': no ImageNet weights of {backbone} are known; choose one of "
+            f"{', '.join(IMAGENET_WEIGHTS)}, or name a source in config.pretrained"
+        )
+    return IMAGENET_WEIGHTS[backbone]
 
 
 def _single_resolution(config: ConfigDict, approach: str) -> None:
@@ -279,4 +314,5 @@ PAPER_VARIANTS: dict[str, Variant] = {
     "released_loss": released_loss,
     "released": released,
     "improved": improved,
+    "imagenet": imagenet,
 }

@@ -148,7 +148,7 @@ def test_training_moves_the_running_statistics_and_evaluation_does_not():
 
 
 def test_stochastic_depth_drops_whole_rows_by_their_own_keys():
-    block = MBConv(Stage(1, 3, 1, 1, 8), 8, 0, 0.5, "same", 224, jnp.float32)
+    block = MBConv(Stage(1, 3, 1, 1, 8), 8, 0, 0.5, "same", "tensorflow", 224, jnp.float32)
     frames = jax.random.normal(jax.random.key(1), (16, 6, 6, 8))
     variables = jax.jit(functools.partial(block.init, train=False, keys=None))(QUICK_KEY, frames)
 

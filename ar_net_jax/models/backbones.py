@@ -15,6 +15,8 @@ def make_backbone(
     *,
     dtype: DTypeLike = jnp.float32,
     padding: str = "same",
+    norm: str = "tensorflow",
+    remat: bool = False,
     module_name: str | None = None,
 ) -> nn.Module:
     """Builds the module that turns normalised frames [N, H, W, 3] into features float32 [N, D].
@@ -23,14 +25,17 @@ def make_backbone(
         name: of the architecture, see `ar_net_jax.architectures`.
         dtype: of the computation; parameters are float32 always.
         padding: rule of an EfficientNet's convolutions; the others have one fixed rule.
+        norm: settings of an EfficientNet's BatchNorms; the others have PyTorch's.
+        remat: keep only what enters each block for the backward pass.
         module_name: the submodule's name in a parent module.
 
     Raises:
         UserError: no backbone has that name.
     """
     spec = architecture(name)
+    shared = {"dtype": dtype, "remat": remat, "name": module_name}
     if isinstance(spec, ResNetSpec):
-        return ResNet(spec=spec, dtype=dtype, name=module_name)
+        return ResNet(spec=spec, **shared)
     if isinstance(spec, MobileNetV2Spec):
-        return MobileNetV2(spec=spec, dtype=dtype, name=module_name)
-    return EfficientNet(spec=spec, padding=padding, dtype=dtype, name=module_name)
+        return MobileNetV2(spec=spec, **shared)
+    return EfficientNet(spec=spec, padding=padding, norm=norm, **shared)

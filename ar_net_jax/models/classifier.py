@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ar_net_jax.architectures import feature_dim
+from ar_net_jax.config import ModelConfig
 from ar_net_jax.models.backbones import make_backbone
 from ar_net_jax.models.random import dropout
 
@@ -60,6 +61,8 @@ class FrameClassifier(nn.Module):
         dropout: rate before the Linear layer.
         dtype: computation type of the backbone.
         padding: padding rule of EfficientNets.
+        norm: settings of EfficientNets' BatchNorms.
+        remat: of the backbone, see `ModelConfig`.
     """
 
     architecture: str
@@ -67,10 +70,18 @@ class FrameClassifier(nn.Module):
     dropout: float
     dtype: jnp.dtype = jnp.float32
     padding: str = "same"
+    norm: str = "tensorflow"
+    remat: bool = False
 
     def setup(self) -> None:
         """Declares the submodules."""
-        self.backbone = make_backbone(self.architecture, dtype=self.dtype, padding=self.padding)
+        self.backbone = make_backbone(
+            self.architecture,
+            dtype=self.dtype,
+            padding=self.padding,
+            norm=self.norm,
+            remat=self.remat,
+        )
         self.head = Linear(feature_dim(self.architecture), self.num_classes)
 
     def __call__(self, frames: Array, *, train: bool = False, keys: Array | None = None) -> Array:
@@ -90,3 +101,16 @@ class FrameClassifier(nn.Module):
     def features(self, frames: Array, *, train: bool = False, keys: Array | None = None) -> Array:
         """Pooled features float32 [N, D] of normalised frames [N, S, S, 3]."""
         return self.backbone(frames, train=train, keys=keys)
+
+
+def frame_classifier(config: ModelConfig, index: int) -> FrameClassifier:
+    """The classifier of a model's index-th resolution."""
+    return FrameClassifier(
+        config.backbones[index],
+        config.num_classes,
+        config.dropout,
+        jnp.dtype(config.dtype),
+        config.padding,
+        config.norm,
+        config.remat,
+    )

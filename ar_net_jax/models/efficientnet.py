@@ -12,13 +12,14 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from ar_net_jax.architectures import PADDINGS, EfficientNetSpec, make_divisible
+from ar_net_jax.architectures import NORMS, PADDINGS, EfficientNetSpec, make_divisible
 from ar_net_jax.models.depthwise import DepthwiseConv, Padding
 from ar_net_jax.models.layers import (
     KAIMING_FAN_OUT,
     batch_norm,
     conv,
     global_average,
+    run_block,
     symmetric_padding,
 )
 from ar_net_jax.models.random import drop_path
@@ -30,7 +31,10 @@ DROP_PATH_RATE = 0.2
 
 _DROP_PATH_SALT = 0x5D00
 
-_norm = partial(batch_norm, momentum=0.99, epsilon=1e-3)
+_NORM_SETTINGS = {
+    "tensorflow": {"momentum": 0.99, "epsilon": 1e-3},
+    "pytorch": {"momentum": 0.9, "epsilon": 1e-5},
+}
 
 
 class Stage(NamedTuple):
@@ -52,6 +56,26 @@ STAGES = (
     Stage(4, 5, 2, 6, 192),
     Stage(1, 3, 1, 6, 320),
 )
+
+
+def norm_settings(norm: str) -> dict[str, float]:
+    """Momentum and epsilon of the BatchNorms.
+
+    Args:
+        norm: 'tensorflow': as published (momentum .99, epsilon .001). 'pytorch': PyTorch's
+            defaults (.9, .00001), under which timm and torchvision trained weights of their own.
+
+    Raises:
+        ValueError: no such settings.
+    """
+    if norm not in NORMS:
+        raise ValueError(f"unknown norm {norm!r}: choose one of {', '.join(NORMS)}.")
+    return _NORM_SETTINGS[norm]
+
+
+def stage_depths(spec: EfficientNetSpec) -> tuple[int, ...]:
+    """Blocks in each of the stages, after the depth multiplier."""
+    return tuple(math.ceil(stage.blocks * spec.depth) for stage in STAGES)
 
 
 def conv_padding(
@@ -93,6 +117,7 @@ class MBConv(nn.Module):
         index: of this block in the network.
         drop_rate: chance that a row loses this block's residual branch in training.
         padding: a rule of `conv_padding`.
+        norm: of `norm_settings`.
         native_size: input side length of the variant.
         dtype: of the computation.
     """
@@ -102,6 +127,7 @@ class MBConv(nn.Module):
     index: int
     drop_rate: float
     padding: str
+    norm: str
     native_size: int
     dtype: DTypeLike
 
@@ -115,11 +141,12 @@ class MBConv(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool, keys: Array | None) -> Array:
         """Maps [N, H, W, C] to [N, H', W', features]; `keys` as in `EfficientNet`."""
+        norm = partial(batch_norm, train=train, dtype=self.dtype, **norm_settings(self.norm))
         kernel, stride, channels = self.stage.kernel, self.stage.stride, x.shape[-1]
         y = x
         if self.stage.expansion != 1:
             y = conv(channels * self.stage.expansion, 1, dtype=self.dtype, name="expand_conv")(y)
-            y = nn.swish(_norm(train=train, dtype=self.dtype, name="bn0")(y))
+            y = nn.swish(norm(name="bn0")(y))
         y = DepthwiseConv(
             kernel_size=kernel,
             stride=stride,
@@ -128,10 +155,10 @@ class MBConv(nn.Module):
             dtype=self.dtype,
             name="depthwise_conv",
         )(y)
-        y = nn.swish(_norm(train=train, dtype=self.dtype, name="bn1")(y))
+        y = nn.swish(norm(name="bn1")(y))
         y = self._squeeze_excite(y, squeezed=max(1, channels // 4))
         y = conv(self.features, 1, dtype=self.dtype, name="project_conv")(y)
-        y = _norm(train=train, dtype=self.dtype, name="bn2")(y)
+        y = norm(name="bn2")(y)
         if stride != 1 or channels != self.features:
             return y
         return x + drop_path(y, self.drop_rate, keys, _DROP_PATH_SALT + self.index)
@@ -143,12 +170,16 @@ class EfficientNet(nn.Module):
     Attributes:
         spec: width and depth multipliers, native size.
         padding: a rule of `conv_padding`.
+        norm: of `norm_settings`.
         dtype: of the computation; parameters, statistics and result stay float32.
+        remat: as in `run_block`.
     """
 
     spec: EfficientNetSpec
     padding: str = "same"
+    norm: str = "tensorflow"
     dtype: DTypeLike = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False, keys: Array | None = None) -> Array:
@@ -163,6 +194,7 @@ class EfficientNet(nn.Module):
             float32 [N, D].
         """
         spec = self.spec
+        norm = partial(batch_norm, train=train, dtype=self.dtype, **norm_settings(self.norm))
         keys = keys if train else None
         stem_padding = conv_padding(self.padding, 3, 2, x.shape[1:3], spec.native_size)
         x = conv(
@@ -173,26 +205,28 @@ class EfficientNet(nn.Module):
             dtype=self.dtype,
             name="conv_stem",
         )(x)
-        x = nn.swish(_norm(train=train, dtype=self.dtype, name="bn0")(x))
+        x = nn.swish(norm(name="bn0")(x))
         blocks = [
             (
                 stage if i == 0 else stage._replace(stride=1),
                 make_divisible(stage.channels * spec.width),
             )
-            for stage in STAGES
-            for i in range(math.ceil(stage.blocks * spec.depth))
+            for stage, depth in zip(STAGES, stage_depths(spec), strict=True)
+            for i in range(depth)
         ]
         for index, (stage, features) in enumerate(blocks):
-            x = MBConv(
+            block = MBConv(
                 stage=stage,
                 features=features,
                 index=index,
                 drop_rate=DROP_PATH_RATE * index / len(blocks),
                 padding=self.padding,
+                norm=self.norm,
                 native_size=spec.native_size,
                 dtype=self.dtype,
                 name=f"blocks_{index}",
-            )(x, train=train, keys=keys)
+            )
+            x = run_block(block, x, remat=self.remat, train=train, keys=keys)
         x = conv(spec.features, 1, dtype=self.dtype, name="conv_head")(x)
-        x = nn.swish(_norm(train=train, dtype=self.dtype, name="bn1")(x))
+        x = nn.swish(norm(name="bn1")(x))
         return global_average(x)

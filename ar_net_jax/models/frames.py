@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 Array = jax.Array
+Resize = Literal["nearest", "antialias"]
 
 # ImageNet statistics of RGB in [0, 1].
 MEAN = np.array((0.485, 0.456, 0.406), np.float32)
@@ -21,9 +22,7 @@ def nearest_indices(source: int, target: int) -> np.ndarray:
     return np.arange(target) * source // target
 
 
-def prepare_frames(
-    frames: Array, size: int, resize: Literal["nearest", "antialias"] = "nearest"
-) -> Array:
+def prepare_frames(frames: Array, size: int, resize: Resize = "nearest") -> Array:
     """Resizes square frames and normalises them with the ImageNet mean and deviation.
 
     Args:

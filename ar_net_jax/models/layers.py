@@ -1,9 +1,12 @@
-"""The convolution and the BatchNorm that all backbones are made of."""
+"""What all backbones are made of: convolution, BatchNorm, and how a block is run."""
+
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from ar_net_jax.models.convolution import flax_convolution
 from ar_net_jax.models.depthwise import Padding
 
 KAIMING_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -45,6 +48,7 @@ def conv(
         use_bias=use_bias,
         kernel_init=KAIMING_FAN_OUT,
         dtype=dtype,
+        conv_general_dilated=flax_convolution,
         name=name,
     )
 
@@ -73,6 +77,20 @@ def batch_norm(
         dtype=dtype,
         name=name,
     )
+
+
+def run_block(block: nn.Module, x: jnp.ndarray, *, remat: bool, **inputs: Any) -> jnp.ndarray:
+    """Calls a block of a network within a compact method.
+
+    Args:
+        block: the module.
+        x: what enters it.
+        remat: keep only `x` for the backward pass, and compute the rest of the block again there.
+        **inputs: further arguments of the block.
+    """
+    if not remat:
+        return block(x, **inputs)
+    return nn.remat(lambda module, x: module(x, **inputs))(block, x)
 
 
 def global_average(x: jnp.ndarray) -> jnp.ndarray:

@@ -6,16 +6,16 @@ import jax.numpy as jnp
 
 from ar_net_jax.architectures import feature_dim
 from ar_net_jax.config import ModelConfig
-from ar_net_jax.models.classifier import POLICY_SALT, FrameClassifier, Linear
-from ar_net_jax.models.frames import prepare_frames
-from ar_net_jax.models.lstm_cell import LSTMCell, lstm_step
-from ar_net_jax.models.multi_backbone import (
+from ar_net_jax.models.classifier import POLICY_SALT, Linear, frame_classifier
+from ar_net_jax.models.frame_runner import (
     EVALUATION,
     Mode,
-    Prediction,
     flatten_frames,
     mask_or_ones,
+    run_on_frames,
 )
+from ar_net_jax.models.lstm_cell import LSTMCell, lstm_step
+from ar_net_jax.models.multi_backbone import Prediction
 from ar_net_jax.models.random import dropout, per_frame_keys
 from ar_net_jax.models.routing import masked_average
 
@@ -35,26 +35,31 @@ class LSTMBaseline(nn.Module):
     def setup(self) -> None:
         """Declares the submodules."""
         cfg = self.config
-        name = cfg.backbones[0]
-        self.backbone_0 = FrameClassifier(
-            name, cfg.num_classes, cfg.dropout, jnp.dtype(cfg.dtype), cfg.padding
-        )
-        self.lstm = LSTMCell(feature_dim(name), cfg.policy.hidden_size)
+        self.backbone_0 = frame_classifier(cfg, 0)
+        self.lstm = LSTMCell(feature_dim(cfg.backbones[0]), cfg.policy.hidden_size)
         self.head = Linear(cfg.policy.hidden_size, cfg.num_classes)
 
     def __call__(
         self, frames: Array, mode: Mode = EVALUATION, *, frame_mask: Array | None = None
     ) -> Prediction:
         """Classifies videos; arguments as in `ARNet`. The only action is the one resolution."""
-        batch, length = frames.shape[:2]
-        keys = per_frame_keys(mode.keys, length) if mode.train else None
-        x = prepare_frames(flatten_frames(frames), self.config.resolutions[0], self.config.resize)
-        features = self.backbone_0.features(x, train=mode.train, keys=keys)
-        features = dropout(features, self.config.policy.dropout, keys, POLICY_SALT)
-        hidden = self._unroll(features.reshape(batch, length, -1))
-        logits = self.head(hidden)[:, :, None]
-        weights = mask_or_ones(frame_mask, frames)[..., None].astype(jnp.float32)
-        return Prediction(masked_average(logits, weights), weights, logits)
+        mask = mask_or_ones(frame_mask, frames)
+        features, computed = run_on_frames(
+            self.backbone_0,
+            frames,
+            mask,
+            mode,
+            index=0,
+            size=self.config.resolutions[0],
+            resize=self.config.resize,
+            method="features",
+        )
+        keys = per_frame_keys(mode.keys, frames.shape[1]) if mode.train else None
+        dropped = dropout(flatten_frames(features), self.config.policy.dropout, keys, POLICY_SALT)
+        logits = self.head(self._unroll(dropped.reshape(features.shape)))[:, :, None]
+        weights = mask[..., None].astype(jnp.float32)
+        average = masked_average(logits, weights)
+        return Prediction(average, weights, logits, None, computed[None])
 
     def _unroll(self, features: Array) -> Array:
         """Hidden states float32 [B, T, H] of features [B, T, D]."""

@@ -12,6 +12,7 @@ from ar_net_jax.models.layers import (
     batch_norm,
     conv,
     global_average,
+    run_block,
     symmetric_padding,
 )
 
@@ -72,10 +73,12 @@ class MobileNetV2(nn.Module):
     Attributes:
         spec: the width multiplier.
         dtype: of the computation; parameters, statistics and result stay float32.
+        remat: as in `run_block`.
     """
 
     spec: MobileNetV2Spec
     dtype: DTypeLike = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False, keys: Array | None = None) -> Array:
@@ -96,13 +99,14 @@ class MobileNetV2(nn.Module):
         index = 1
         for expansion, channels, blocks, stride in STAGES:
             for i in range(blocks):
-                x = InvertedResidual(
+                block = InvertedResidual(
                     expansion=expansion,
                     features=make_divisible(channels * width),
                     stride=stride if i == 0 else 1,
                     dtype=self.dtype,
                     name=f"features_{index}",
-                )(x, train=train)
+                )
+                x = run_block(block, x, remat=self.remat, train=train)
                 index += 1
         x = conv(self.spec.features, 1, dtype=self.dtype, name=f"features_{index}_0")(x)
         x = nn.relu6(batch_norm(train=train, dtype=self.dtype, name=f"features_{index}_1")(x))

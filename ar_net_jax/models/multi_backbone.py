@@ -10,7 +10,14 @@ import jax
 import jax.numpy as jnp
 
 from ar_net_jax.config import ModelConfig
-from ar_net_jax.models.classifier import FrameClassifier
+from ar_net_jax.models.classifier import frame_classifier
+from ar_net_jax.models.frame_runner import (
+    EVALUATION,
+    Mode,
+    flatten_frames,
+    mask_or_ones,
+    run_on_frames,
+)
 from ar_net_jax.models.frames import prepare_frames
 from ar_net_jax.models.policy import Decisions, PolicyNetwork
 from ar_net_jax.models.random import per_frame_keys
@@ -28,50 +35,23 @@ class Prediction:
     Attributes:
         logits: float32 [B, C].
         one_hot: float32 [B, T, A], the action of every frame; zero on padding.
-        frame_logits: float32 [B, T, L, C], every resolution's prediction on every frame.
+        frame_logits: float32 [B, T, L, C], every resolution's prediction on every frame; in the
+            routed form zero where it was not asked for.
         policy_logits: float32 [B, T, A], or None without a policy network.
+        computed: int32 [K] or [K + 1], frames that each of `config.backbones` and then the
+            policy's extractor, where there is one, computed; the filling of last chunks included.
     """
 
     logits: Array
     one_hot: Array
     frame_logits: Array
-    policy_logits: Array | None = None
+    policy_logits: Array | None
+    computed: Array
 
     @property
     def actions(self) -> Array:
         """int32 [B, T], the index of the action of every frame."""
         return jnp.argmax(self.one_hot, axis=-1).astype(jnp.int32)
-
-
-@flax.struct.dataclass
-class Mode:
-    """How a call treats the parts of a model; everything is off in evaluation.
-
-    Attributes:
-        train: batch statistics and dropout of the backbones.
-        train_policy: the same of the policy network.
-        keys: one key per video [B], needed when either of the two is on or decisions are sampled.
-        tau: temperature of sampled decisions; None decides by argmax.
-    """
-
-    train: bool = flax.struct.field(pytree_node=False, default=False)
-    train_policy: bool = flax.struct.field(pytree_node=False, default=False)
-    keys: Array | None = None
-    tau: Array | float | None = None
-
-
-EVALUATION = Mode()
-"""No dropout, running statistics, decisions by argmax."""
-
-
-def mask_or_ones(frame_mask: Array | None, frames: Array) -> Array:
-    """The frame mask bool [B, T], all True where none is given."""
-    return jnp.ones(frames.shape[:2], bool) if frame_mask is None else frame_mask
-
-
-def flatten_frames(frames: Array) -> Array:
-    """[B, T, ...] -> [B * T, ...]."""
-    return frames.reshape(-1, *frames.shape[2:])
 
 
 def backbone_name(index: int) -> str:
@@ -91,69 +71,120 @@ class MultiBackbone(nn.Module):
     def setup(self) -> None:
         """Declares the submodules."""
         cfg = self.config
-        dtype = jnp.dtype(cfg.dtype)
-        for i, name in enumerate(cfg.backbones):
-            classifier = FrameClassifier(name, cfg.num_classes, cfg.dropout, dtype, cfg.padding)
-            setattr(self, backbone_name(i), classifier)
-        self.policy = PolicyNetwork(cfg.policy, cfg.space, cfg.num_classes, dtype, cfg.padding)
+        for i in range(len(cfg.backbones)):
+            setattr(self, backbone_name(i), frame_classifier(cfg, i))
+        self.policy = PolicyNetwork(
+            cfg.policy, cfg.space, cfg.num_classes, cfg.padding, cfg.norm, cfg.remat
+        )
 
-    def classify_frames(self, frames: Array, mode: Mode) -> list[Array]:
+    def classify_frames(
+        self, frames: Array, mode: Mode, selected: Array
+    ) -> tuple[list[Array], Array]:
         """Each backbone's prediction on every frame, at its own resolution.
 
         Args:
             frames: uint8 [B, T, S, S, 3].
-            mode: training behaviour and keys.
+            mode: training behaviour and keys, and the form of routing.
+            selected: bool [B, T, K], the frames of each backbone that the routed form computes.
 
         Returns:
-            One float32 [B, T, C] per entry of `config.backbones`.
+            One float32 [B, T, C] per entry of `config.backbones`, and how many frames each of
+            them computed, int32 [K].
         """
-        batch, length = frames.shape[:2]
-        flat = flatten_frames(frames)
-        keys = per_frame_keys(mode.keys, length) if mode.train else None
-        predictions = []
-        for i in range(len(self.config.backbones)):
-            size = self.config.resolutions[i]
-            classifier = getattr(self, backbone_name(i))
-            x = prepare_frames(flat, size, self.config.resize)
-            logits = classifier(x, train=mode.train, keys=keys)
-            predictions.append(logits.reshape(batch, length, -1))
-        return predictions
+        results = [
+            run_on_frames(
+                getattr(self, backbone_name(i)),
+                frames,
+                selected[..., i],
+                mode,
+                index=i,
+                size=self.config.resolutions[i],
+                resize=self.config.resize,
+            )
+            for i in range(len(self.config.backbones))
+        ]
+        computed = [count for _, count in results]
+        return [logits for logits, _ in results], jnp.array(computed, jnp.int32)
 
-    def policy_features(self, frames: Array, mode: Mode) -> Array:
-        """The policy's features of every frame: uint8 [B, T, S, S, 3] -> float32 [B, T, D]."""
+    def policy_features(
+        self, frames: Array, mode: Mode, frame_mask: Array | None = None
+    ) -> tuple[Array, Array]:
+        """The policy's features of every frame, in one call.
+
+        Args:
+            frames: uint8 [B, T, S, S, 3].
+            mode: training behaviour and keys, and the form of routing.
+            frame_mask: bool [B, T]; where given, the routed form leaves padding out.
+
+        Returns:
+            float32 [B, T, D], and how many frames were computed, int32 scalar.
+        """
+        size, resize = self.config.policy.resolution, self.config.resize
+        if mode.chunks is not None and frame_mask is not None:
+            return run_on_frames(
+                self.policy,
+                frames,
+                frame_mask,
+                mode,
+                index=len(self.config.backbones),
+                size=size,
+                resize=resize,
+                method="features",
+            )
         batch, length = frames.shape[:2]
         keys = per_frame_keys(mode.keys, length) if mode.train_policy else None
-        size = self.config.policy.resolution
-        x = prepare_frames(flatten_frames(frames), size, self.config.resize)
+        x = prepare_frames(flatten_frames(frames), size, resize)
         features = self.policy.features(x, train=mode.train_policy, keys=keys)
-        return features.reshape(batch, length, -1)
+        return features.reshape(batch, length, -1), jnp.asarray(batch * length, jnp.int32)
 
     def predict_under(
-        self, frames: Array, mode: Mode, features: Array, decisions: Decisions, frame_mask: Array
+        self,
+        frames: Array,
+        mode: Mode,
+        features: tuple[Array, Array],
+        decisions: Decisions,
+        frame_mask: Array | None,
     ) -> Prediction:
         """The video's prediction, given what to do with each frame (eq. 4 and the average).
 
         Args:
             frames: uint8 [B, T, S, S, 3].
             mode: training behaviour and keys.
-            features: float32 [B, T, D], from `policy_features`.
+            features: from `policy_features`.
             decisions: from the policy or imposed.
-            frame_mask: bool [B, T], False on padding.
+            frame_mask: bool [B, T], False on padding; None where there is none.
         """
-        frame_logits = self.frame_logits(frames, mode, features, decisions)
-        one_hot = decisions.one_hot * frame_mask[..., None]
+        one_hot = decisions.one_hot * mask_or_ones(frame_mask, frames)[..., None]
         chosen = one_hot[..., : len(self.config.resolutions)]
+        frame_logits, computed = self.frame_logits(frames, mode, features, decisions, chosen > 0.5)
         logits = masked_average(frame_logits, chosen)
-        return Prediction(logits, one_hot, frame_logits, decisions.logits)
+        return Prediction(logits, one_hot, frame_logits, decisions.logits, computed)
 
     def frame_logits(
-        self, frames: Array, mode: Mode, features: Array, decisions: Decisions
-    ) -> Array:
-        """Every resolution's prediction on every frame: float32 [B, T, L, C]."""
-        predictions = self.classify_frames(frames, mode)
+        self,
+        frames: Array,
+        mode: Mode,
+        features: tuple[Array, Array],
+        decisions: Decisions,
+        selected: Array,
+    ) -> tuple[Array, Array]:
+        """Every resolution's prediction on every frame.
+
+        Args:
+            frames: uint8 [B, T, S, S, 3].
+            mode: training behaviour and keys, and the form of routing.
+            features: from `policy_features`.
+            decisions: from the policy or imposed.
+            selected: bool [B, T, L], what the routed form has to compute.
+
+        Returns:
+            float32 [B, T, L, C], and how many frames each backbone and then the policy computed,
+            int32 [K + 1].
+        """
+        predictions, computed = self.classify_frames(frames, mode, selected)
         if self.config.policy.is_action:
-            predictions.append(self.policy.lowest_logits(features, decisions))
-        return jnp.stack(predictions, axis=2)
+            predictions.append(self.policy.lowest_logits(features[0], decisions))
+        return jnp.stack(predictions, axis=2), jnp.append(computed, features[1])
 
     def classify_separately(
         self, frames: Array, mode: Mode = EVALUATION, *, with_policy: bool = True
@@ -168,11 +199,12 @@ class MultiBackbone(nn.Module):
         Returns:
             logits float32 [B, C] by name: `backbone_0`, ..., and `policy`.
         """
+        everything = jnp.ones((*frames.shape[:2], len(self.config.backbones)), bool)
+        frame_logits, _ = self.classify_frames(frames, mode, everything)
         predictions = {
-            backbone_name(i): jnp.mean(logits, axis=1)
-            for i, logits in enumerate(self.classify_frames(frames, mode))
+            backbone_name(i): jnp.mean(logits, axis=1) for i, logits in enumerate(frame_logits)
         }
         if with_policy:
-            features = self.policy_features(frames, mode)
+            features, _ = self.policy_features(frames, mode)
             predictions[POLICY] = jnp.mean(self.policy.warmup_logits(features), axis=1)
         return predictions

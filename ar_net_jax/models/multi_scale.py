@@ -3,13 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from ar_net_jax.models.multi_backbone import (
-    EVALUATION,
-    Mode,
-    MultiBackbone,
-    Prediction,
-    mask_or_ones,
-)
+from ar_net_jax.models.frame_runner import EVALUATION, Mode, mask_or_ones
+from ar_net_jax.models.multi_backbone import MultiBackbone, Prediction
 from ar_net_jax.models.routing import masked_average
 
 Array = jax.Array
@@ -22,9 +17,11 @@ class MultiScale(MultiBackbone):
         self, frames: Array, mode: Mode = EVALUATION, *, frame_mask: Array | None = None
     ) -> Prediction:
         """Classifies videos; arguments as in `ARNet`. Every action has weight one."""
-        features = self.policy_features(frames, mode)
-        decisions = self.policy.decide(features)
-        frame_logits = self.frame_logits(frames, mode, features, decisions)
+        features = self.policy_features(frames, mode, frame_mask)
+        decisions = self.policy.decide(features[0])
         mask = mask_or_ones(frame_mask, frames)
-        weights = jnp.ones(frame_logits.shape[:3]) * mask[..., None]
-        return Prediction(masked_average(frame_logits, weights), weights, frame_logits)
+        weights = jnp.ones((*mask.shape, len(self.config.resolutions))) * mask[..., None]
+        selected = weights > 0
+        frame_logits, computed = self.frame_logits(frames, mode, features, decisions, selected)
+        logits = masked_average(frame_logits, weights)
+        return Prediction(logits, weights, frame_logits, None, computed)

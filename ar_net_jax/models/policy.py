@@ -8,6 +8,7 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ar_net_jax.actions import ActionSpace, advance_skip
 from ar_net_jax.architectures import feature_dim
@@ -47,27 +48,54 @@ class Sampling:
     tau: Array | float
 
 
+@flax.struct.dataclass
+class PolicyState:
+    """What the policy carries from frame to frame.
+
+    Attributes:
+        hidden: float32 [B, H], restored on covered frames.
+        cell: float32 [B, H].
+        remaining: int32 [B], how many frames from here on an earlier skip still covers.
+        one_hot: float32 [B, A], the action of the frame before.
+    """
+
+    hidden: Array
+    cell: Array
+    remaining: Array
+    one_hot: Array
+
+
 class PolicyNetwork(nn.Module):
     """Feature extractor, LSTM, decision head and, where it is an action, the lowest head.
+
+    All of it computes in float32: what is decided must not hang on rounding, and a small extractor
+    at low resolution has little to gain.
 
     Attributes:
         config: see `PolicyConfig`.
         space: the action space.
         num_classes: C.
-        dtype: computation type of the extractor.
         padding: padding rule of an EfficientNet extractor.
+        norm: settings of an EfficientNet extractor's BatchNorms.
+        remat: of the extractor, see `ModelConfig`.
     """
 
     config: PolicyConfig
     space: ActionSpace
     num_classes: int
-    dtype: jnp.dtype = jnp.float32
     padding: str = "same"
+    norm: str = "tensorflow"
+    remat: bool = False
 
     def setup(self) -> None:
         """Declares the submodules."""
         cfg = self.config
-        self.backbone = make_backbone(cfg.backbone, dtype=self.dtype, padding=self.padding)
+        self.backbone = make_backbone(
+            cfg.backbone,
+            padding=self.padding,
+            norm=self.norm,
+            remat=self.remat,
+        )
         width = feature_dim(cfg.backbone)
         self.lstm = LSTMCell(width, cfg.hidden_size)
         self.decision = Linear(cfg.hidden_size, self.space.num_actions)
@@ -87,6 +115,7 @@ class PolicyNetwork(nn.Module):
         *,
         sampling: Sampling | None = None,
         proposals: Array | None = None,
+        offsets: Array | None = None,
         use_skips: bool = True,
     ) -> Decisions:
         """Runs LSTM and decision head over time.
@@ -96,42 +125,99 @@ class PolicyNetwork(nn.Module):
             sampling: noise and temperature; None takes the most likely action.
             proposals: int32 [B, T], decisions imposed from outside instead of the network's own;
                 they are subject to skip coverage like any other.
+            offsets: float32 [A], added to the decision head's logits.
             use_skips: False lets a skip drop only the frame it is chosen on (the released
                 Random policy).
         """
-        lengths = jnp.asarray(self.space.skip_lengths * int(use_skips), jnp.int32)
-        recurrent = self.lstm.recurrent()
-        decision_kernel, decision_bias = self.decision.weights()
-        frozen_cell = self.config.cell_state == "frozen"
+        # Read out here: a scan's body must not touch the module's variables.
+        weights = self._recurrence()
+        lengths = self.space.skip_lengths * int(use_skips)
 
-        def choose(logits: Array, noise: Array | None, proposal: Array | None) -> Array:
-            if proposal is not None:
-                return jax.nn.one_hot(proposal, self.space.num_actions, dtype=jnp.float32)
-            if sampling is not None:
-                return gumbel.sample(logits, noise, sampling.tau)
-            return gumbel.argmax_one_hot(logits)
-
-        def step(carry: tuple, inputs: tuple) -> tuple[tuple, tuple]:
-            hidden, cell, remaining, previous = carry
+        def step(carry: PolicyState, inputs: tuple) -> tuple[PolicyState, Decisions]:
             projected, noise, proposal = inputs
-            new_hidden, new_cell = lstm_step(projected, hidden, cell, recurrent)
-            logits = matmul(new_hidden, decision_kernel) + decision_bias
-            proposed = choose(logits, noise, proposal)
-            covered, remaining = advance_skip(remaining, lengths[jnp.argmax(proposed, -1)])
-            hold = covered[:, None]
-            one_hot = jnp.where(hold, previous, proposed)
-            hidden = jnp.where(hold, hidden, new_hidden)
-            cell = jnp.where(hold, cell, new_cell) if frozen_cell else new_cell
-            return (hidden, cell, remaining, one_hot), (one_hot, covered, logits, new_hidden)
+            chosen = None if noise is None else Sampling(noise, sampling.tau)
+            return self._advance(
+                carry, projected, weights, lengths, chosen, proposal=proposal, offsets=offsets
+            )
 
-        batch = features.shape[0]
-        state = jnp.zeros((batch, self.config.hidden_size))
-        first = jnp.zeros((batch, self.space.num_actions))
-        carry = (state, state, jnp.zeros(batch, jnp.int32), first)
         inputs = (self.lstm.project(features), None if sampling is None else sampling.noise)
         inputs = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (*inputs, proposals))
-        _, outputs = jax.lax.scan(step, carry, inputs)
-        return Decisions(*(jnp.swapaxes(x, 0, 1) for x in outputs))
+        _, outputs = jax.lax.scan(step, self.initial_state(features.shape[0]), inputs)
+        return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), outputs)
+
+    def initial_state(self, batch: int) -> PolicyState:
+        """The state before the first frame of `batch` videos."""
+        zeros = jnp.zeros((batch, self.config.hidden_size))
+        none_yet = jnp.zeros((batch, self.space.num_actions))
+        return PolicyState(zeros, zeros, jnp.zeros(batch, jnp.int32), none_yet)
+
+    def decide_frame(
+        self,
+        state: PolicyState,
+        features: Array,
+        *,
+        sampling: Sampling | None = None,
+        offsets: Array | None = None,
+    ) -> tuple[PolicyState, Decisions]:
+        """One frame of `decide`, for a video that arrives frame by frame.
+
+        Args:
+            state: from `initial_state` or from the frame before.
+            features: float32 [B, D].
+            sampling: noise float32 [B, A] and temperature; None takes the most likely action.
+            offsets: as in `decide`.
+
+        Returns:
+            The next state, and `Decisions` without the time axis.
+        """
+        return self._advance(
+            state,
+            self.lstm.project(features),
+            self._recurrence(),
+            self.space.skip_lengths,
+            sampling,
+            offsets=offsets,
+        )
+
+    def _recurrence(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        """Weights of the LSTM's recurrent half and of the decision head."""
+        return self.lstm.recurrent(), self.decision.weights()
+
+    def _advance(
+        self,
+        state: PolicyState,
+        projected: Array,
+        weights: tuple[tuple[Array, Array], tuple[Array, Array]],
+        lengths: np.ndarray,
+        sampling: Sampling | None,
+        *,
+        proposal: Array | None = None,
+        offsets: Array | None = None,
+    ) -> tuple[PolicyState, Decisions]:
+        """One time step: recurrence, decision, skip bookkeeping (released-code rules)."""
+        recurrent, (kernel, bias) = weights
+        hidden, cell = lstm_step(projected, state.hidden, state.cell, recurrent)
+        logits = matmul(hidden, kernel) + bias
+        if offsets is not None:
+            logits = logits + offsets
+        if proposal is not None:
+            proposed = jax.nn.one_hot(proposal, self.space.num_actions, dtype=jnp.float32)
+        elif sampling is not None:
+            proposed = gumbel.sample(logits, sampling.noise, sampling.tau)
+        else:
+            proposed = gumbel.argmax_one_hot(logits)
+        length = jnp.asarray(lengths, jnp.int32)[jnp.argmax(proposed, -1)]
+        covered, remaining = advance_skip(state.remaining, length)
+        hold = covered[:, None]
+        one_hot = jnp.where(hold, state.one_hot, proposed)
+        frozen_cell = self.config.cell_state == "frozen"
+        carried = PolicyState(
+            hidden=jnp.where(hold, state.hidden, hidden),
+            cell=jnp.where(hold, state.cell, cell) if frozen_cell else cell,
+            remaining=remaining,
+            one_hot=one_hot,
+        )
+        return carried, Decisions(one_hot, covered, logits, hidden)
 
     def lowest_logits(self, features: Array, decisions: Decisions) -> Array:
         """The lowest resolution's prediction on every frame: float32 [B, T, C].

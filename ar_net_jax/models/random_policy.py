@@ -5,13 +5,8 @@ As released: a skip drops only the frame it is drawn for, and training draws act
 
 import jax
 
-from ar_net_jax.models.multi_backbone import (
-    EVALUATION,
-    Mode,
-    MultiBackbone,
-    Prediction,
-    mask_or_ones,
-)
+from ar_net_jax.models.frame_runner import EVALUATION, Mode
+from ar_net_jax.models.multi_backbone import MultiBackbone, Prediction
 
 Array = jax.Array
 
@@ -26,10 +21,9 @@ class RandomPolicy(MultiBackbone):
     ) -> Prediction:
         """Classifies videos; arguments as in `ARNet`."""
         proposals = self._draw(mode.keys, frames.shape[1])
-        features = self.policy_features(frames, mode)
-        decisions = self.policy.decide(features, proposals=proposals, use_skips=False)
-        mask = mask_or_ones(frame_mask, frames)
-        return self.predict_under(frames, mode, features, decisions, mask)
+        features = self.policy_features(frames, mode, frame_mask)
+        decisions = self.policy.decide(features[0], proposals=proposals, use_skips=False)
+        return self.predict_under(frames, mode, features, decisions, frame_mask)
 
     def _draw(self, keys: Array, length: int) -> Array:
         """Independent uniform actions int32 [B, T], each video's from its own key."""

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 
 from ar_net_jax.config import ModelConfig
 from ar_net_jax.models.ar_net import ARNet
+from ar_net_jax.models.frame_runner import Mode
 from ar_net_jax.models.lstm import LSTMBaseline
-from ar_net_jax.models.multi_backbone import Mode
 from ar_net_jax.models.multi_scale import MultiScale
 from ar_net_jax.models.random_policy import RandomPolicy
 from ar_net_jax.models.uniform import Uniform

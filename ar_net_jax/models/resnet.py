@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ar_net_jax.architectures import ResNetSpec
-from ar_net_jax.models.layers import batch_norm, conv, global_average
+from ar_net_jax.models.layers import batch_norm, conv, global_average, run_block
 
 Array = jax.Array
 
@@ -52,10 +52,12 @@ class ResNet(nn.Module):
     Attributes:
         spec: depths, widths, kind of block and stem.
         dtype: of the computation; parameters, statistics and result stay float32.
+        remat: as in `run_block`.
     """
 
     spec: ResNetSpec
     dtype: DTypeLike = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False, keys: Array | None = None) -> Array:
@@ -78,12 +80,13 @@ class ResNet(nn.Module):
             x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
         for stage, (depth, width) in enumerate(zip(spec.depths, spec.widths, strict=True), start=1):
             for i in range(depth):
-                x = ResidualBlock(
+                block = ResidualBlock(
                     kind=spec.block,
                     width=width,
                     features=width * spec.expansion,
                     stride=2 if stage > 1 and i == 0 else 1,
                     dtype=self.dtype,
                     name=f"layer{stage}_{i}",
-                )(x, train=train)
+                )
+                x = run_block(block, x, remat=self.remat, train=train)
         return global_average(x)

@@ -1,13 +1,18 @@
-"""Masked routing: every backbone on every frame, weighted by the decisions.
+"""Routing in its two forms, which agree up to float rounding.
 
-This is the differentiable form that training needs: the gradient of the video's logits reaches the
-policy through the one-hot weights.
+Masked: every backbone on every frame, weighted by the decisions. Training needs this form, because
+the gradient of the video's logits reaches the policy through the one-hot weights. Routed:
+`run_selected` computes the chosen frames only, and the rest of the frame logits is zero.
 """
+
+import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 Array = jax.Array
+Chunks = tuple[int, ...]
 
 
 def masked_average(frame_logits: Array, weights: Array) -> Array:
@@ -27,3 +32,53 @@ def masked_average(frame_logits: Array, weights: Array) -> Array:
     kept = jnp.sum(weights, axis=(1, 2))
     # Not `maximum`: at exactly one kept frame that would halve the gradient of the count.
     return total / jnp.where(kept > 0.5, kept, 1.0)[:, None]
+
+
+def run_selected(
+    network: Callable[[Array], Array], frames: Array, selected: Array, chunks: Chunks
+) -> tuple[Array, Array]:
+    """Runs a network on the selected frames and on no others, within one compiled program.
+
+    The selected frames are brought to the front and taken in chunks of a fixed size, by a loop
+    that ends when none is left: shapes are static, so another selection compiles nothing, and
+    the time is proportional to the number selected. The rest goes into smaller chunks, unless
+    those would compute as many rows as one more large chunk.
+
+    Args:
+        network: [n, ...] frames to float32 [n, D]; compiled once for each size of chunk.
+        frames: [N, ...].
+        selected: bool [N].
+        chunks: sizes of chunk, descending.
+
+    Returns:
+        float32 [N, D], zeros where not selected; and how many rows were computed, the filling of
+        last chunks included (int32 scalar, counted by the loops themselves).
+    """
+    total = frames.shape[0]
+    if isinstance(total, int):  # Not so in an export with a symbolic batch.
+        chunks = tuple(dict.fromkeys(min(size, total) for size in chunks))
+    count = jnp.sum(selected, dtype=jnp.int32)
+    order = jnp.argsort(~selected, stable=True).astype(jnp.int32)
+    # A last chunk may reach beyond the end; frame 0 fills it.
+    reach = jnp.concatenate([order, jnp.zeros(chunks[0], jnp.int32)])
+    row = jax.eval_shape(network, jax.ShapeDtypeStruct((1, *frames.shape[1:]), frames.dtype))
+
+    def take(state: tuple[Array, Array, Array], size: int) -> tuple[Array, Array, Array]:
+        done, computed, found = state
+        index = jax.lax.dynamic_slice(reach, (done,), (size,))
+        result = network(jnp.take(frames, index, axis=0))
+        found = jax.lax.dynamic_update_slice(found, result.astype(jnp.float32), (done, 0))
+        return done + size, computed + size, found
+
+    zero = jnp.zeros((), jnp.int32)
+    state = (zero, zero, jnp.zeros((total + chunks[0], row.shape[1]), jnp.float32))
+    for size, smaller in zip(chunks, (*chunks[1:], chunks[-1]), strict=True):
+        left_for_smaller = size - smaller
+        state = jax.lax.while_loop(
+            lambda state, limit=left_for_smaller: count - state[0] > limit,
+            functools.partial(take, size=size),
+            state,
+        )
+    _, computed, found = state
+    found = jnp.where(jnp.arange(total)[:, None] < count, found[:total], 0.0)
+    return jnp.zeros_like(found).at[order].set(found), computed

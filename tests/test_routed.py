@@ -1,0 +1,222 @@
+"""The routed form against the masked one, by any pattern of actions; and that it skips work."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ar_net_jax.config import Config, ModelConfig, PolicyConfig
+from ar_net_jax.costs.model_costs import model_cost_table
+from ar_net_jax.errors import UserError
+from ar_net_jax.inference import penalty_offsets
+from ar_net_jax.model import Model
+from ar_net_jax.models.chunks import plan_chunks
+from ar_net_jax.models.frame_runner import Mode
+from ar_net_jax.models.registry import build_model, init_variables
+from ar_net_jax.models.routing import run_selected
+
+BATCH, LENGTH, CLASSES = 3, 5, 7
+AR_NET = ModelConfig(
+    num_classes=CLASSES,
+    resolutions=(32, 24, 16),
+    backbones=("resnet8_slim", "resnet8_tiny"),
+    skips=(1, 2, 4),
+    policy=PolicyConfig("resnet8_tiny", resolution=16, hidden_size=8),
+)
+UNIFORM = dataclasses.replace(
+    AR_NET, approach="uniform", resolutions=(32,), backbones=("resnet8_slim",), skips=()
+)
+MODELS = {
+    "ar_net": AR_NET,
+    "released rules": dataclasses.replace(
+        AR_NET,
+        policy=dataclasses.replace(AR_NET.policy, cell_state="advancing", lowest_head="hidden"),
+    ),
+    "skipping only": dataclasses.replace(
+        AR_NET,
+        resolutions=(32,),
+        backbones=("resnet8_slim",),
+        policy=dataclasses.replace(AR_NET.policy, is_action=False),
+    ),
+    "bfloat16": dataclasses.replace(AR_NET, dtype="bfloat16"),
+    "random_policy": dataclasses.replace(AR_NET, approach="random_policy"),
+    "multi_scale": dataclasses.replace(AR_NET, approach="multi_scale", skips=()),
+    "uniform": UNIFORM,
+    "lstm": dataclasses.replace(UNIFORM, approach="lstm"),
+}
+
+
+@functools.cache
+def _model(name: str) -> Model:
+    """A model whose policy has an opinion: its decision head is drawn large."""
+    config = Config(model=MODELS[name])
+    variables = jax.jit(functools.partial(init_variables, config.model))(jax.random.key(1))
+    params = variables["params"]
+    if "policy" in params:
+        decision = params["policy"]["decision"]
+        decision["kernel"] = 3.0 * jax.random.normal(jax.random.key(2), decision["kernel"].shape)
+        # Features of a fresh network are small, and so is what the LSTM makes of them.
+        params["policy"]["lstm"]["kernel_ih"] *= 30.0
+    return Model(config, jax.tree.map(np.asarray, variables))
+
+
+def _frames(batch: int = BATCH, length: int = LENGTH, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (batch, length, 32, 32, 3), np.uint8)
+
+
+@functools.cache
+def _imposed(chunks: tuple | None):
+    """Compiled AR-Net under imposed actions, in the form that the chunks ask for."""
+    model, mode = build_model(AR_NET), Mode(chunks=chunks)
+
+    def run(variables, frames, proposals):
+        return model.apply(variables, frames, mode, proposals=proposals)
+
+    return jax.jit(run)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    actions=st.lists(
+        st.lists(st.integers(0, AR_NET.space.num_actions - 1), min_size=LENGTH, max_size=LENGTH),
+        min_size=BATCH,
+        max_size=BATCH,
+    ),
+    chunks=st.sampled_from([((4, 2), (3,), (1,)), ((15,), (8, 1), (2,)), ((64, 4), (7, 3), (5,))]),
+)
+def test_any_pattern_of_actions_gives_what_masking_gives(actions: list, chunks: tuple) -> None:
+    variables, proposals = _model("ar_net").variables, np.array(actions)
+    masked = _imposed(None)(variables, _frames(), proposals)
+    routed = _imposed(chunks)(variables, _frames(), proposals)
+    np.testing.assert_array_equal(routed.actions, masked.actions)
+    scale = np.abs(masked.logits).max()
+    np.testing.assert_allclose(routed.logits, masked.logits, atol=1e-5 * max(scale, 1e-30))
+    chosen = np.asarray(masked.one_hot)[..., :2].sum((0, 1))
+    for count, computed, sizes in zip(chosen, np.asarray(routed.computed), chunks, strict=False):
+        assert count <= computed < count + min(sizes)
+    assert _imposed(chunks)._cache_size() == 1, "another mix of actions compiles nothing"
+
+
+@pytest.mark.parametrize("action", range(AR_NET.space.num_actions))
+def test_one_action_for_all_frames(action: int) -> None:
+    chunks = ((4, 2), (4, 2), (4,))
+    proposals = np.full((BATCH, LENGTH), action)
+    masked = _imposed(None)(_model("ar_net").variables, _frames(), proposals)
+    routed = _imposed(chunks)(_model("ar_net").variables, _frames(), proposals)
+    np.testing.assert_allclose(
+        routed.logits, masked.logits, atol=1e-5 * np.abs(masked.logits).max()
+    )
+    expected = [16 if action == i else 0 for i in range(2)]
+    assert np.asarray(routed.computed)[:2].tolist() == expected, (
+        "frames not chosen are not computed"
+    )
+    if action > 2:
+        assert not routed.logits.any(), "a video that is skipped as a whole has zero logits"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_approach_routes_as_it_masks(name: str) -> None:
+    model = _model(name)
+    tolerance = 2e-2 if name == "bfloat16" else 1e-5
+    _compare_forms(model, _frames(), tolerance)
+
+
+def test_one_frame_of_one_video() -> None:
+    _compare_forms(_model("ar_net"), _frames(1, 1), 1e-5)
+
+
+def _compare_forms(model: Model, frames: np.ndarray, tolerance: float) -> None:
+    routed = model(frames, seed=3, chunks=(4,))
+    masked = model(frames, seed=3, routing="masked")
+    np.testing.assert_array_equal(routed.actions, masked.actions)
+    np.testing.assert_allclose(routed.gflops, masked.gflops)
+    scale = np.abs(masked.logits).max()
+    np.testing.assert_allclose(routed.logits, masked.logits, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("name", ["ar_net", "released rules", "multi_scale", "lstm"])
+def test_padding_is_neither_seen_nor_charged(name: str) -> None:
+    model, lengths = _model(name), np.array([5, 2, 3])
+    frames = _frames()
+    whole = model(frames, num_frames=lengths, chunks=(4,))
+    noise = np.where(
+        np.arange(LENGTH)[:, None, None, None] < lengths.reshape(3, 1, 1, 1, 1), frames, 255
+    )
+    np.testing.assert_array_equal(
+        model(noise, num_frames=lengths, chunks=(4,)).logits, whole.logits
+    )
+    for i, length in enumerate(lengths):
+        alone = model(frames[i : i + 1, :length], routing="masked")
+        np.testing.assert_array_equal(whole.actions[i, :length], alone.actions[0])
+        assert (np.asarray(whole.actions[i, length:]) == -1).all()
+        np.testing.assert_allclose(whole.gflops[i], alone.gflops[0], rtol=1e-6)
+        scale = np.abs(alone.logits).max()
+        np.testing.assert_allclose(whole.logits[i], alone.logits[0], atol=2e-5 * scale)
+
+
+def test_padding_frames_are_not_computed() -> None:
+    lengths = np.array([1, 1, 2])
+    computed = np.asarray(
+        _model("multi_scale")(_frames(), num_frames=lengths, chunks=(1,)).computed
+    )
+    assert computed.tolist() == [4, 4, 4], "both backbones and the policy's extractor"
+
+
+def test_loop_runs_as_often_as_needed_and_no_more() -> None:
+    calls = jax.jit(
+        lambda selected: run_selected(
+            lambda x: x[:, :1] * 2.0, jnp.arange(22.0).reshape(11, 2), selected, (4, 2)
+        )
+    )
+    for count in range(12):
+        selected = np.random.default_rng(count).permutation(11) < count
+        found, computed = calls(selected)
+        np.testing.assert_array_equal(found[:, 0], np.where(selected, 4.0 * np.arange(11), 0.0))
+        # Fours as long as more than two are left, then twos.
+        fours = max(0, -(-(count - 2) // 4))
+        rest = count - 4 * fours
+        assert computed == 4 * fours + 2 * max(0, -(-rest // 2))
+
+
+def test_penalty_moves_decisions_towards_cheap_actions() -> None:
+    model, frames = _model("ar_net"), _frames(8, 5, seed=4)
+    costs = [
+        float(np.mean(model(frames, cost_penalty=penalty, routing="masked").gflops))
+        for penalty in (-1e4, 0.0, 1e4)
+    ]
+    assert costs[0] > costs[1] > costs[2]
+    table = model_cost_table(AR_NET)
+    offsets = np.asarray(penalty_offsets(table, 2.0))
+    assert offsets.argmin() == 0
+    np.testing.assert_allclose(offsets[0], -2.0)
+    assert offsets.argmax() == AR_NET.space.num_actions - 1, "the longest skip costs least"
+
+
+def test_sampling_follows_the_seed() -> None:
+    model = _model("ar_net")
+    first, again, other = (
+        np.asarray(model(_frames(), policy="sample", seed=seed, routing="masked").actions)
+        for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_bad_calls_name_what_is_expected() -> None:
+    model = _model("ar_net")
+    with pytest.raises(ValueError, match=r"uint8 \[B, T, 32, 32, 3\].*\[3, 5, 16, 16, 3\]"):
+        model(_frames()[:, :, ::2, ::2])
+    with pytest.raises(ValueError, match="float32"):
+        model(_frames().astype(np.float32))
+    with pytest.raises(ValueError, match="from 1 to 5"):
+        model(_frames(), num_frames=np.array([1, 6, 2]))
+    with pytest.raises(ValueError, match="routing must be one of routed, masked"):
+        model(_frames(), routing="fast")
+    with pytest.raises(UserError, match="descending"):
+        plan_chunks(AR_NET, "cpu", (2, 4))
