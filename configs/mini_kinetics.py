@@ -10,7 +10,8 @@ Variants, combined with commas (`--config=mini_kinetics:efficientnet,uniform`):
 `resnet`, `efficientnet`; `uniform`, `lstm`, `random_policy`, `multi_scale` (Table 1);
 `resolution_only`, `skipping_only` (Table 4); `accuracy_only`, `accuracy_efficiency` (Table 5);
 `joint_only`, `no_finetune` (Table 6); `paper_loss`, `released_loss`, `released`, `improved` (see
-`ar_net_jax.recipes`).
+`ar_net_jax.recipes`). The paper starts from ImageNet weights: add `imagenet`, last, which
+downloads them, or looks for them in `--config.pretrained.folder=DIR`.
 """
 
 from ml_collections import ConfigDict

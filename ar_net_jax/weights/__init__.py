@@ -1,0 +1,1 @@
+"""Weights that others trained: PyTorch names to this package's variables and back."""

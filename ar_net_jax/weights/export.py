@@ -1,0 +1,102 @@
+"""Model files: `.safetensors` with the config inside, and released checkpoints."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from ar_net_jax.config import Config
+from ar_net_jax.errors import UserError
+from ar_net_jax.weights.files import import_torch
+from ar_net_jax.weights.released_export import export_released
+
+_CONFIG = "config"
+"""Name of the config in a file's metadata; what tells our files from others."""
+
+
+def save_safetensors(path: str | Path, config: Config, variables: Any) -> None:
+    """Writes a model into one file, replacing an earlier one in one move.
+
+    Args:
+        path: of the file.
+        config: goes into the metadata, as JSON.
+        variables: the tree, whose arrays are named `params/...` and `batch_stats/...`.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    flat = flatten_dict(variables, sep="/")
+    arrays = {key: np.ascontiguousarray(array) for key, array in flat.items()}
+    metadata = {_CONFIG: json.dumps(config.to_dict())}
+    _write(path, lambda file: save_file(arrays, file, metadata))
+
+
+def load_safetensors(path: str | Path) -> tuple[Config, dict[str, Any]]:
+    """Reads what `save_safetensors` wrote.
+
+    Returns:
+        The config, and the variables as host arrays.
+
+    Raises:
+        UserError: the file is damaged, or holds no config.
+    """
+    if not holds_config(path):
+        raise UserError(f"{path}: no model of this package: its metadata hold no '{_CONFIG}'")
+    with safe_open(path, "np") as file:
+        values = json.loads(file.metadata()[_CONFIG])
+        arrays = {key: file.get_tensor(key) for key in file.keys()}
+    return Config.from_dict(values), unflatten_dict(arrays, sep="/")
+
+
+def holds_config(path: str | Path) -> bool:
+    """Whether a `.safetensors` file is a model of this package.
+
+    Raises:
+        UserError: there is no such file, or it is damaged.
+    """
+    try:
+        with safe_open(path, "np") as file:
+            return _CONFIG in (file.metadata() or {})
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); get or export it once more") from None
+
+
+def save_released(path: str | Path, config: Config, variables: Any) -> None:
+    """Writes a `.pth.tar` as the authors' code does, replacing an earlier one in one move.
+
+    Raises:
+        UserError: the authors' code cannot express the config, PyTorch is not installed, or the
+            file cannot be written.
+    """
+    arrays = export_released(config.model, variables)
+    torch = import_torch(f"{path}: writing it")
+    state = {key: torch.from_numpy(np.array(array)) for key, array in arrays.items()}
+    checkpoint = {
+        "epoch": 0,
+        "arch": config.model.backbones[0],
+        "state_dict": state,
+        "optimizer": {},
+        "best_prec1": 0.0,
+    }
+    _write(path, lambda file: torch.save(checkpoint, file))
+
+
+def _write(path: str | Path, write: Callable[[Path], None]) -> None:
+    """Writes beside the path, then moves there, so that a file is whole or is not there."""
+    path = Path(path)
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            fresh = Path(folder) / path.name
+            write(fresh)
+            os.replace(fresh, path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error})") from None

@@ -1,0 +1,238 @@
+"""Released checkpoints: what their keys decide, what they compute, and how misfits are told."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from golden import released_baselines
+
+from ar_net_jax.config import Config
+from ar_net_jax.errors import UserError
+from ar_net_jax.models.frame_runner import Mode
+from ar_net_jax.models.multi_backbone import Prediction
+from ar_net_jax.models.random import example_keys
+from ar_net_jax.models.registry import build_model
+from ar_net_jax.weights.layouts import backbone_entries
+from ar_net_jax.weights.released import import_released
+
+State = dict[str, np.ndarray]
+
+SIZES = released_baselines.RESOLUTIONS
+
+
+@functools.cache
+def _states() -> dict[str, State]:
+    return released_baselines.states()
+
+
+def _hollow(name: str = "random_policy") -> State:
+    """A file's keys and shapes without its numbers."""
+    state = _states()[name]
+    return {key: np.broadcast_to(np.float32(0), array.shape) for key, array in state.items()}
+
+
+def _assert_near(found: jax.Array, stored: np.ndarray) -> None:
+    np.testing.assert_allclose(found, stored, rtol=0, atol=1e-4 * np.max(np.abs(stored)))
+
+
+@functools.cache
+def _stored(name: str) -> np.ndarray:
+    return np.load(released_baselines.STORED)[name]
+
+
+def _import_small(name: str) -> tuple[Config, Any]:
+    """A file as a model that looks at the small frames."""
+    single = name in ("uniform_lite", "lstm")
+    sizes = [f"--config.model.resolutions={SIZES[:1] if single else SIZES}"]
+    lowest = [] if single else [f"--config.model.policy.resolution={SIZES[-1]}"]
+    approach = "random_policy" if name == "random_policy" else None
+    return import_released(_states()[name], approach=approach, overrides=sizes + lowest)
+
+
+def _apply(config: Config, variables: Any, frames: jax.Array) -> Prediction:
+    keys = example_keys(0, jnp.zeros(2, jnp.int32), jnp.arange(2))
+    return build_model(config.model).apply(variables, frames, Mode(keys=keys))
+
+
+@pytest.mark.parametrize(("name", "approach"), [("uniform_lite", "uniform"), ("lstm", "lstm")])
+def test_one_backbone_computes_what_pytorch_does(name: str, approach: str) -> None:
+    config, variables = _import_small(name)
+    assert config.model.approach == approach
+    prediction = jax.jit(functools.partial(_apply, config))(variables, released_baselines.frames())
+    _assert_near(prediction.logits, _stored(approach))
+
+
+def test_multi_scale_and_random_policy_compute_what_pytorch_does() -> None:
+    (multi, variables), (random, others) = map(_import_small, ("multi_scale", "random_policy"))
+    assert (multi.model.approach, random.model.approach) == ("multi_scale", "random_policy")
+    decision = variables["params"]["policy"].pop("decision")
+    own = others["params"]["policy"].pop("decision")
+    np.testing.assert_array_equal(decision["kernel"], own["kernel"][:, :4])
+    jax.tree.map(np.testing.assert_array_equal, variables, others)
+
+    @jax.jit  # One compilation, in which the two share their backbones.
+    def run(variables: Any, frames: jax.Array) -> list[Prediction]:
+        params, policy = variables["params"], variables["params"]["policy"]
+        return [
+            _apply(
+                config,
+                {**variables, "params": {**params, "policy": {**policy, "decision": head}}},
+                frames,
+            )
+            for config, head in ((multi, decision), (random, own))
+        ]
+
+    averaged, drawn = run(variables, released_baselines.frames())
+    _assert_near(averaged.logits, _stored("multi_scale"))
+    _assert_near(drawn.frame_logits, _stored("frame_logits"))
+    # A skip drops its own frame alone.
+    chosen = np.asarray(drawn.actions)[..., None] == np.arange(4)
+    total = (_stored("frame_logits") * chosen[..., None]).sum((1, 2))
+    _assert_near(drawn.logits, total / np.maximum(chosen.sum((1, 2)), 1)[:, None])
+
+
+def test_both_forms_of_uniform_are_one_model() -> None:
+    (config, variables), (other, same) = (
+        import_released(_states()[name]) for name in ("uniform_lite", "uniform_single")
+    )
+    assert config.model.backbones == other.model.backbones == ("resnet50",)
+    assert config.model.resolutions == other.model.resolutions == (224,)
+    jax.tree.map(np.testing.assert_array_equal, variables, same)
+
+
+def test_both_namings_of_mobilenet_are_one_model() -> None:
+    renamed = dict(_states()["random_policy"])
+    pairs = zip(
+        backbone_entries("mobilenet_v2", "torchvision"),
+        backbone_entries("mobilenet_v2", "torchvision_old"),
+    )
+    prefix = "module.lite_backbone."
+    moved = {prefix + old.source: renamed.pop(prefix + new.source) for new, old in pairs}
+    # Their counters are left over under the new names, which counts for nothing.
+    (_, variables), (_, same) = (
+        import_released(state, approach="ar_net")
+        for state in (_states()["random_policy"], {**renamed, **moved})
+    )
+    jax.tree.map(np.testing.assert_array_equal, variables, same)
+
+
+def test_an_ambiguous_approach_is_asked_for() -> None:
+    with pytest.raises(UserError, match="--approach ar_net or --approach random_policy"):
+        import_released(_hollow())
+    by_override = import_released(_hollow(), overrides=["--config.model.approach=ar_net"])
+    assert by_override[0].model.approach == "ar_net"
+    with pytest.raises(UserError, match="--approach uniform does not fit"):
+        import_released(_hollow(), approach="uniform")
+
+
+def test_a_uniform_as_wide_as_its_lstm_is_ambiguous() -> None:
+    state = {
+        key.replace("base_model_list.2", "lite_backbone").replace("new_fc_list.2", "lite_fc"): value
+        for key, value in _hollow().items()
+        if key.startswith(("module.base_model_list.2.", "module.new_fc_list.2."))
+    }
+    assert import_released(state)[0].model.backbones == ("resnet18",)
+    state["module.rnn.weight_hh"] = np.broadcast_to(np.float32(0), (2048, 512))
+    with pytest.raises(UserError, match="--approach uniform or --approach lstm"):
+        import_released(state)
+
+
+def test_what_keys_do_not_decide_is_asked_for() -> None:
+    state = {k: v for k, v in _hollow().items() if "list.2." not in k}
+    state["module.linear.weight"] = state["module.linear.weight"][:5]
+    state["module.linear.bias"] = state["module.linear.bias"][:5]
+    with pytest.raises(UserError, match=r"resolutions and skips .*--config.model.resolutions"):
+        import_released(state, approach="ar_net")
+    given = ["--config.model.resolutions=(224,160,96)", "--config.model.skips=(2,4)"]
+    model = import_released(state, approach="ar_net", overrides=given)[0].model
+    assert (model.resolutions, model.skips) == ((224, 160, 96), (2, 4))
+    assert model.policy.resolution == 96
+
+
+def test_a_policy_that_predicts_nothing() -> None:
+    state = {k: v for k, v in _hollow().items() if "list.1." not in k and "list.2." not in k}
+    state["module.linear.weight"] = state["module.linear.weight"][:4]
+    state["module.linear.bias"] = state["module.linear.bias"][:4]
+    del state["module.lite_fc.weight"], state["module.lite_fc.bias"]
+    model = import_released(state, approach="ar_net")[0].model
+    assert (model.resolutions, model.skips) == ((224,), (1, 2, 4))
+    assert (model.policy.is_action, model.policy.resolution) == (False, 84)
+
+
+def test_scsampler_is_refused() -> None:
+    state = {k: v for k, v in _hollow().items() if "list.1." not in k and "list.2." not in k}
+    state["module.lite_fc.weight"] = np.broadcast_to(np.float32(0), (200, 1280))
+    with pytest.raises(UserError, match="SCSampler"):
+        import_released(state)
+
+
+def _without(state: State) -> None:
+    del state["module.rnn.weight_hh"]
+
+
+def _besides(state: State) -> None:
+    state["module.extra.weight"] = np.zeros(3, np.float32)
+
+
+def _other_classes(state: State) -> None:
+    state["module.new_fc_list.1.weight"] = np.zeros((100, 512), np.float32)
+
+
+def _other_shape(state: State) -> None:
+    state["module.base_model_list.0.conv1.weight"] = np.zeros((64, 3, 3, 3), np.float32)
+
+
+def _whole_numbers(state: State) -> None:
+    state["module.linear.bias"] = np.zeros(7, np.int64)
+
+
+def _no_backbone(state: State) -> None:
+    for key in [k for k in state if "base_model_list.1." in k]:
+        del state[key]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_without, "misses module.rnn.weight_hh"),
+        (_besides, "has besides module.extra.weight"),
+        (_other_classes, "module.new_fc_list.1.weight is for 100 classes, .* is 200"),
+        (_other_shape, r"module.base_model_list.0.conv1.weight has .*\(64, 3, 3, 3\), expected"),
+        (_whole_numbers, "module.linear.bias holds int64"),
+        (_no_backbone, "module.base_model_list.1"),
+    ],
+)
+def test_misfits_name_the_key_and_the_remedy(spoil: Any, message: str) -> None:
+    state = _hollow()
+    spoil(state)
+    with pytest.raises(UserError, match=f"{message}.*; if the file is whole, correct"):
+        import_released(state, approach="ar_net")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("--config.model.num_classes=100", "is for 200 classes, .* is 100"),
+        ("--config.model.policy.hidden_size=64", r"expected \(256, 1280\)"),
+        ("--config.model.backbones=('resnet50','resnet50','resnet18')", "are those of resnet34"),
+        ("--config.model.skips=(1,2)", "module.linear"),
+    ],
+)
+def test_overrides_are_held_against_the_keys(override: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        import_released(_hollow(), approach="ar_net", overrides=[override])
+
+
+def test_a_given_config_replaces_the_derived_one() -> None:
+    derived, _ = import_released(_hollow(), approach="ar_net")
+    given = Config.from_dict({"seed": 3, "model": derived.to_dict()["model"]})
+    config, _ = import_released(_hollow(), config=given, approach="random_policy")
+    assert (config.seed, config.model.approach) == (3, "random_policy")
+
+
+def test_other_weights_are_no_released_checkpoint() -> None:
+    with pytest.raises(UserError, match="no released AR-Net checkpoint.*conv1.weight"):
+        import_released({"conv1.weight": np.zeros((64, 3, 7, 7), np.float32)})
