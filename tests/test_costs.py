@@ -186,6 +186,34 @@ def test_each_convolution_of_resnet18_by_its_formula():
     assert {operation.primitive for operation in operations} == {"conv_general_dilated"}
 
 
+def test_each_convolution_of_mobilenet_v2_by_its_formula():
+    """Likewise, at a size that does not halve evenly: 84, 42, 21, 11, 6, 3 pixels."""
+    expected = [42 * 42 * 32 * 9 * 3]
+    size, channels = 42, 32
+    for expansion, width, blocks, first_stride in [
+        (1, 16, 1, 1),
+        (6, 24, 2, 2),
+        (6, 32, 3, 2),
+        (6, 64, 4, 2),
+        (6, 96, 3, 1),
+        (6, 160, 3, 2),
+        (6, 320, 1, 1),
+    ]:
+        for stride in [first_stride] + [1] * (blocks - 1):
+            hidden = expansion * channels
+            if expansion > 1:
+                expected.append(size * size * channels * hidden)
+            size = -(-size // stride)
+            expected += [size * size * hidden * 9, size * size * hidden * width]
+            channels = width
+    expected.append(size * size * 320 * 1280)
+    backbone = make_backbone("mobilenet_v2")
+    frame = _struct(1, 84, 84, 3)
+    variables = jax.eval_shape(backbone.init, jax.random.key(0), frame)
+    operations = costs.list_operations(backbone.apply, variables, frame)
+    assert [operation.macs for operation in operations] == expected
+
+
 def test_depthwise_counts_as_a_convolution_on_every_platform():
     def convolve(x, kernel):
         return depthwise.depthwise_conv(x, kernel, 2, ((1, 1), (1, 1)))

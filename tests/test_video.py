@@ -1,12 +1,14 @@
 """Decoding of real files: rates, times, rotation, and files that are broken."""
 
 import struct
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+import ar_net_jax
 from ar_net_jax.data.embedded import write_video
 from ar_net_jax.data.video import decode_frames, read_video
 from ar_net_jax.errors import UserError
@@ -64,6 +66,23 @@ def test_read_video_takes_the_evaluation_frames(video: Path) -> None:
     assert times.dtype == np.float64
     assert _indices(frames) == [2, 7, 12, 17, 22, 27, 32, 37]
     np.testing.assert_allclose(times, np.array([2, 7, 12, 17, 22, 27, 32, 37]) / FPS, atol=1e-3)
+
+
+def test_read_video_tells_the_times_of_a_variable_frame_rate(tmp_path: Path) -> None:
+    path = tmp_path / "variable.mkv"
+    millis = np.cumsum(np.arange(20) % 4 * 30 + 40)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "10"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for pixels, pts in zip(_levels(20), millis, strict=True):
+            frame = av.VideoFrame.from_ndarray(pixels, "rgb24")
+            frame.pts, frame.time_base = int(pts), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    frames, times = ar_net_jax.read_video(path, num_frames=5, size=32)
+    assert _indices(frames) == [2, 6, 10, 14, 18]
+    np.testing.assert_allclose(times, (millis[2::4] - millis[0]) / 1000, atol=1.5e-3)
 
 
 def test_read_video_repeats_the_last_frame_of_a_short_video(tmp_path: Path) -> None:

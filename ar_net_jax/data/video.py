@@ -15,7 +15,7 @@ from ar_net_jax.errors import UserError
 
 # Containers round the times of frames; half a millisecond is below any frame's length.
 _TIME_SLACK = 5e-4
-# Fewer frames than this share of what the file's header announces: the file was cut short.
+# Less than this share of the frames or seconds that the header announces: cut short.
 _COMPLETE = 0.9
 
 
@@ -42,14 +42,26 @@ def _opened(
         raise _bad(path, f"does not decode ({error.strerror})") from error
 
 
-def _announced_frames(container: av.container.InputContainer, stream: av.VideoStream) -> float:
-    """How many frames the header says there are, or 0 where it does not say."""
+def _shortage(
+    container: av.container.InputContainer, stream: av.VideoStream, count: int, end: float
+) -> str | None:
+    """What a cut file lacks of what its header announces; None for a whole one.
+
+    Args:
+        container: the opened file.
+        stream: its pictures.
+        count: frames that were decoded.
+        end: seconds at which the last of them ends.
+    """
     if stream.frames:
-        return stream.frames
+        whole = count >= _COMPLETE * stream.frames
+        return None if whole else f"{count} of {stream.frames} frames"
     # The container's duration also covers sound, so it counts only for a file of pictures alone.
-    if len(container.streams) == 1 and container.duration and stream.average_rate:
-        return container.duration / av.time_base * float(stream.average_rate)
-    return 0
+    # Frames times rate would not do: the rate in the header is nominal where the true one varies.
+    if len(container.streams) == 1 and container.duration:
+        seconds = container.duration / av.time_base
+        return None if end >= _COMPLETE * seconds else f"{end:.1f} of {seconds:.1f} seconds"
+    return None
 
 
 def _picture(frame: av.VideoFrame, convert: VideoReformatter) -> np.ndarray:
@@ -64,17 +76,19 @@ def _raw_frames(path: str | Path, *, threads: bool) -> Iterator[tuple[av.VideoFr
     """Decoded frames, unconverted, with seconds since the first."""
     with _opened(path, threads=threads) as (container, stream):
         rate = float(stream.average_rate or 25)
-        count, start = 0, None
+        count, start, last, end = 0, None, None, 0.0
         for frame in container.decode(stream):
             time = frame.time if frame.time is not None else count / rate
             start = time if start is None else start
+            # How long a frame stays is not always told: take it for no shorter than the one before.
+            end = time + max(1 / rate, 0 if last is None else time - last)
+            last = time
             count += 1
             yield frame, time - start
         if count == 0:
             raise _bad(path, "holds no frames")
-        announced = _announced_frames(container, stream)
-        if count < _COMPLETE * announced:
-            raise _bad(path, f"is cut short ({count} of about {announced:.0f} frames)")
+        if shortage := _shortage(container, stream, count, end):
+            raise _bad(path, f"is cut short ({shortage})")
 
 
 def decode_frames(
@@ -124,7 +138,10 @@ def _pick(path: str | Path, expected: int, num_frames: int, size: int) -> tuple[
 def read_video(
     path: str | Path, num_frames: int = 16, size: int = 224
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Reads the frames of a video that evaluation would look at.
+    """Reads the frames of a video that evaluation would look at: `model(frames[None])`.
+
+    Every T-th part of the file's frames gives its middle one, whatever the times between them;
+    `times` tells those of a variable frame rate. Pictures are turned upright.
 
     Args:
         path: a file that FFmpeg reads.

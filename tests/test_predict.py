@@ -1,0 +1,152 @@
+"""`arnet predict` says what the model says, names classes and frames, and names bad files."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from ar_net_jax.checkpoints import save_model
+from ar_net_jax.cli import main
+from ar_net_jax.config import Config
+from ar_net_jax.costs.model_costs import model_cost_table
+from ar_net_jax.data import registry
+from ar_net_jax.data.embedded import write_video
+from ar_net_jax.data.video import read_video
+from ar_net_jax.jobs.predict import class_names
+from ar_net_jax.model import load
+from ar_net_jax.models.registry import init_variables
+
+FPS = 8
+MODEL = {
+    "num_classes": 4,
+    "resolutions": (24, 16),
+    "backbones": ("resnet8_tiny",),
+    "skips": (1, 4),
+    "policy": {"backbone": "resnet8_tiny", "resolution": 16, "hidden_size": 8},
+}
+UNIFORM = {"approach": "uniform", "num_classes": 4, "resolutions": (24,), "skips": ()}
+MULTI_SCALE = MODEL | {"approach": "multi_scale", "skips": ()}
+
+
+def _save(folder: Path, model: dict, action: int | None = None) -> Config:
+    """A model with random weights; its decision head may be made to prefer one action."""
+    config = Config.from_dict({"model": model, "data": {"num_frames": 8}})
+    shapes = jax.eval_shape(lambda key: init_variables(config.model, key), jax.random.key(0))
+    rng = np.random.default_rng(0)
+
+    def draw(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        # Kernels have several axes; what has one may be a variance.
+        values = rng.normal(0, 0.1, leaf.shape) if leaf.ndim > 1 else rng.random(leaf.shape) + 0.5
+        return values.astype(leaf.dtype)
+
+    variables = jax.tree.map(draw, shapes)
+    if action is not None:
+        variables["params"]["policy"]["decision"]["bias"][action] = 100
+    save_model(folder / "model", variables, config.to_dict())
+    return config
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("video") / "clip.mp4"
+    frames = np.random.default_rng(0).integers(0, 256, (32, 32, 40, 3), np.uint8)
+    write_video(path, frames, fps=FPS, crf=30)
+    return path
+
+
+def _predict(folder: Path, *flags: str) -> list[dict]:
+    output = folder / "predictions.json"
+    main(["predict", f"--workdir={folder}", f"--json={output}", *flags])
+    return json.loads(output.read_text())["videos"]
+
+
+def test_it_prints_what_the_model_says(
+    tmp_path: Path, video: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = _save(tmp_path, MODEL)
+    first, second = _predict(tmp_path, "--top=3", str(video), str(video))
+    assert first == second
+    frames, times = read_video(video, num_frames=8, size=24)
+    result = load(tmp_path)(frames[None])
+    odds = np.exp(np.asarray(result.logits[0], np.float64))
+    best = np.argsort(-odds)[:3]
+    assert [entry["index"] for entry in first["classes"]] == best.tolist()
+    assert [entry["name"] for entry in first["classes"]] == [f"class {i}" for i in best]
+    np.testing.assert_allclose(
+        [entry["probability"] for entry in first["classes"]], odds[best] / odds.sum(), rtol=1e-5
+    )
+    names = config.model.space.names
+    assert [f["action"] for f in first["frames"]] == [names[a] for a in result.actions[0]]
+    np.testing.assert_allclose([f["time"] for f in first["frames"]], times)
+    assert first["gflops"] == pytest.approx(float(result.gflops[0]))
+    assert first["gflops_convention"] == "macs"
+    text = capsys.readouterr().out
+    assert str(video) in text and "GFLOPs (macs)" in text and f"class {best[0]}" in text
+
+
+def test_frames_that_a_skip_covers_are_marked(tmp_path: Path, video: Path) -> None:
+    config = _save(tmp_path, MODEL, action=3)
+    (row,) = _predict(tmp_path, str(video))
+    assert {frame["action"] for frame in row["frames"]} == {"skip 4"}
+    assert [frame["covered"] for frame in row["frames"]] == [False, True, True, True] * 2
+    table = model_cost_table(config.model)
+    assert row["gflops"] == pytest.approx(2 * (table.policy + table.lstm))
+
+
+@pytest.mark.parametrize(
+    ("model", "action"),
+    [(UNIFORM | {"backbones": ("resnet8_tiny",)}, "24px"), (MULTI_SCALE, "24px + 16px")],
+)
+def test_baselines_treat_all_frames_alike(
+    tmp_path: Path, video: Path, model: dict, action: str
+) -> None:
+    _save(tmp_path, model)
+    (row,) = _predict(tmp_path, str(video))
+    assert {frame["action"] for frame in row["frames"]} == {action}
+    assert not any(frame["covered"] for frame in row["frames"])
+
+
+def test_names_of_classes_come_from_the_data_set(tmp_path: Path, video: Path) -> None:
+    for split in ("train", "validation", "test"):
+        for label in ("cook", "swim"):
+            folder = tmp_path / "videos" / split / label
+            folder.mkdir(parents=True)
+            (folder / "0.mp4").write_bytes(video.read_bytes())
+    registry.prepare(
+        "video_folder",
+        data_dir=tmp_path / "data",
+        source_dir=tmp_path / "videos",
+        progress=False,
+    )
+    config = Config.from_dict({"model": MODEL, "data": {"name": "video_folder"}})
+    assert class_names(config, tmp_path) == ["cook", "swim", "class 2", "class 3"]
+    assert class_names(config, tmp_path / "elsewhere")[0] == "class 0"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["missing.mp4"], "missing.mp4: no such file"),
+        (["broken.mp4"], "broken.mp4: does not decode"),
+        (["broken.mp4", "--top=0"], "--top: must be at least 1"),
+        (["broken.mp4", "--config.seed=1"], "--config.seed=1: a trained model is used as it is"),
+    ],
+)
+def test_bad_input_is_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flags: list[str],
+    message: str,
+) -> None:
+    _save(tmp_path, MODEL)
+    monkeypatch.chdir(tmp_path)
+    Path("broken.mp4").write_bytes(b"no video")
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        main(["predict", f"--workdir={tmp_path}", *flags])
+    assert stopped.value.code == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert message in line
