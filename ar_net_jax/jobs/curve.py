@@ -1,4 +1,4 @@
-"""curve.png: mAP against GFLOPs per video, every approach a labelled point."""
+"""curve.png: mAP against GFLOPs per video, or time, every approach a labelled point."""
 
 import itertools
 import os
@@ -24,6 +24,9 @@ def plot_curve(
     path: str | os.PathLike[str],
     results: Sequence[Mapping[str, Any]],
     chance: Mapping[str, float] | None = None,
+    *,
+    x: str = "gflops_per_video",
+    x_label: str | None = None,
 ) -> None:
     """Draws the accuracy-cost curve (Figure 3 of the paper).
 
@@ -35,25 +38,30 @@ def plot_curve(
       results: mappings with `approach`, `mAP` in percent, `gflops_per_video` > 0 and
         `gflops_convention`.
       chance: `mAP` in percent of guessing, drawn as a line.
+      x: the key of the cost, > 0, such as a measured time.
+      x_label: of the axis; GFLOPs and their convention by default.
     """
     figure = matplotlib.figure.Figure(figsize=(8, 5.2), dpi=200, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    points = np.array([(r["gflops_per_video"], r["mAP"]) for r in results], float)
-    _frame(axes, points, results, chance)
+    points = np.array([(r[x], r["mAP"]) for r in results], float)
+    if x_label is None:
+        conventions = dict.fromkeys(r["gflops_convention"] for r in results)
+        x_label = f"GFLOPs per video ({', '.join(conventions)}; log scale)"
+    _frame(axes, points, x_label, chance)
     uniform = sorted(
         point for point, r in zip(points.tolist(), results) if r["approach"].startswith("Uniform")
     )
     if len(uniform) > 1:
         axes.plot(*zip(*uniform), color=_LINE, linewidth=1.6, alpha=0.55, zorder=2)
     texts = []
-    for (x, y), result in zip(points, results):
+    for point, result in zip(points, results):
         look = _look(result["approach"])
-        axes.scatter(x, y, zorder=3, edgecolor="white", linewidth=0.8, **look)
+        axes.scatter(*point, zorder=3, edgecolor="white", linewidth=0.8, **look)
         texts.append(
             axes.annotate(
                 result["approach"],
-                (x, y),
+                point,
                 xytext=(0, 0),
                 textcoords="offset points",
                 ha="center",
@@ -80,7 +88,7 @@ def _look(approach: str) -> dict[str, Any]:
 def _frame(
     axes: Axes,
     points: np.ndarray,
-    results: Sequence[Mapping[str, Any]],
+    x_label: str,
     chance: Mapping[str, float] | None,
 ) -> None:
     """Limits, scale, axis labels and the chance line."""
@@ -95,8 +103,7 @@ def _frame(
     axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: f"{x:g}"))
     axes.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
-    conventions = dict.fromkeys(r["gflops_convention"] for r in results)
-    axes.set_xlabel(f"GFLOPs per video ({', '.join(conventions)}; log scale)", color=_INK)
+    axes.set_xlabel(x_label, color=_INK)
     axes.set_ylabel("mAP (%)", color=_INK)
     axes.grid(color="#e6e8eb", linewidth=0.8)
     axes.set_axisbelow(True)

@@ -22,14 +22,14 @@ from ar_net_jax.config_files import load_config
 from ar_net_jax.data.embedded_plan import EmbeddedSpec
 from ar_net_jax.data.source import VideoSource
 from ar_net_jax.jobs.behaviour import choices_by_kind, pick_videos
-from ar_net_jax.jobs.compilation import keep_compiled_programs
 from ar_net_jax.jobs.controls import single_resolution_model
 from ar_net_jax.jobs.data import open_split, prepare_data
 from ar_net_jax.jobs.decisions import plot_decisions
 from ar_net_jax.jobs.report import package_versions, print_table, write_report
-from ar_net_jax.jobs.scoring import Evaluation, evaluate_model
+from ar_net_jax.jobs.scoring import Evaluation, evaluate_model, measure_speed
 from ar_net_jax.metrics import chance_level
 from ar_net_jax.model import load_config_and_variables
+from ar_net_jax.training.compilation import keep_compiled_programs
 from ar_net_jax.training.loop import train
 
 # Name of the run's folder -> (variant of the demo config, name in the table). The baselines start
@@ -103,38 +103,39 @@ def _warmup_dir(workdir: Path) -> Path:
 
 def _evaluate_all(workdir: Path, test: VideoSource) -> tuple[list[dict[str, Any]], Evaluation]:
     """A row per approach on the test split, and the evaluation of AR-Net."""
-    rows = []
     config, variables = load_config_and_variables(workdir / "ar_net")
     ar_net = evaluate_model(config, variables, test)
-    rows.append({"approach": "AR-Net", **ar_net.row})
-    rows += _uniform_rows(workdir, config, test, ar_net.row["gflops_per_video"])
+    found = {"AR-Net": ar_net}
+    found |= _evaluate_uniform(workdir, config, test, ar_net.row["gflops_per_video"])
     for name in ("lstm", "random_policy", "multi_scale"):
         run_config, variables = load_config_and_variables(workdir / name)
-        rows.append({"approach": RUNS[name][1], **evaluate_model(run_config, variables, test).row})
-    return rows, ar_net
+        found[RUNS[name][1]] = evaluate_model(run_config, variables, test)
+    measure_speed(list(found.values()))
+    return [{"approach": name, **evaluation.row} for name, evaluation in found.items()], ar_net
 
 
-def _uniform_rows(
+def _evaluate_uniform(
     workdir: Path, ar_net: Config, test: VideoSource, gflops: float
-) -> list[dict[str, Any]]:
+) -> dict[str, Evaluation]:
     """Uniform at every resolution, and at the highest with as many frames as AR-Net pays for."""
     config, variables = load_config_and_variables(workdir / "controls")
-    rows = []
+    found = {}
     image_size, num_frames = ar_net.model.image_size, ar_net.data.num_frames
     for index, size in enumerate(ar_net.model.resolutions):
         uniform, cut = single_resolution_model(config, variables, index)
-        full = evaluate_model(uniform, cut, test, image_size=image_size).row
+        full = evaluate_model(uniform, cut, test, image_size=image_size)
         if index > 0:
-            rows.append({"approach": f"{size}px alone", **full})
+            found[f"{size}px alone"] = full
             continue
         save_model(workdir / "uniform" / "model", cut, uniform.to_dict())
-        rows.append({"approach": f"Uniform, {num_frames} frames", **full})
-        affordable = num_frames * gflops / full["gflops_per_video"]
+        found[f"Uniform, {num_frames} frames"] = full
+        affordable = num_frames * gflops / full.row["gflops_per_video"]
         for count in sorted({max(1, math.floor(affordable)), math.ceil(affordable)}):
-            row = evaluate_model(uniform, cut, test, num_frames=count, image_size=image_size).row
             label = f"Uniform, {count} frame{'' if count == 1 else 's'}"
-            rows.append({"approach": label, **row})
-    return rows
+            found[label] = evaluate_model(
+                uniform, cut, test, num_frames=count, image_size=image_size
+            )
+    return found
 
 
 def _write(

@@ -1,5 +1,6 @@
 """What a comparison leaves behind: results.json, table.md, curve.png, a table on the terminal."""
 
+import itertools
 import json
 import math
 import os
@@ -23,6 +24,7 @@ _PACKAGES = (
 _REQUIRED = ("approach mAP top1 gflops_per_frame gflops_per_video gflops_convention usage").split()
 # Short enough for a terminal of 80 columns; /f and /V, per frame and per video, as in the paper.
 _COLUMNS = ("Approach", "mAP (%)", "Top-1 (%)", "GFLOPs/f", "GFLOPs/V", "Counted")
+_SPEED = "Videos/s"
 _CONVENTIONS = {
     "macs": "`macs`: multiply-accumulates of convolutions and matrix products, in 1e9",
     "paper": (
@@ -43,7 +45,8 @@ def write_report(
       directory: made if need be.
       results: one mapping per approach with `approach`, `mAP` and `top1` in percent,
         `gflops_per_frame`, `gflops_per_video`, `gflops_convention` and `usage` (action name ->
-        share of frames, or None without a policy). More keys are kept in `results.json`.
+        share of frames, or None without a policy). With `videos_per_second` and
+        `speed_batch_size` in all, speed gets a column. More keys are kept in `results.json`.
       context: what stands beside `results` in `results.json`: `config`, `seed`, `versions`,
         `durations` (seconds), `chance` (`metrics.chance_level`), and anything more. Tuples become
         lists, numpy values numbers, non-finite numbers null.
@@ -57,7 +60,7 @@ def write_report(
             raise ValueError(f"result {result.get('approach')!r} lacks {', '.join(missing)}")
     folder = pathlib.Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    document = _plain({"results": list(results), **context})
+    document = plain_json({"results": list(results), **context})
     (folder / "results.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     chance = context.get("chance")
     (folder / "table.md").write_text(markdown_table(results, chance), encoding="utf-8")
@@ -80,13 +83,16 @@ def markdown_table(
     for row, result in zip(rows, results):
         if _is_ours(result):
             row[0] = f"**{row[0]}**"
-    parts = [_aligned(_COLUMNS, rows)]
+    parts = [aligned_table(_COLUMNS, rows)]
     counted = dict.fromkeys(result["gflops_convention"] for result in results)
     parts.append(
         "GFLOPs per frame (/f) and per video (/V, all of its sampled frames), counted as "
         + "; ".join(_CONVENTIONS.get(name, f"`{name}`") for name in counted)
         + "."
     )
+    if _is_timed(results):
+        size = results[0]["speed_batch_size"]
+        parts.append(f"Videos/s: measured on this machine, the model alone, {size} videos at once.")
     with_policy = [result for result in results if result["usage"]]
     if with_policy:
         names = list(dict.fromkeys(name for r in with_policy for name in r["usage"]))
@@ -94,7 +100,7 @@ def markdown_table(
             [r["approach"], *(_share(r["usage"].get(name)) for name in names)] for r in with_policy
         ]
         parts.append("Share of frames on which the policy took each action:")
-        parts.append(_aligned(["Approach", *names], usage_rows))
+        parts.append(aligned_table(["Approach", *names], usage_rows))
     return "\n\n".join(parts) + "\n"
 
 
@@ -112,7 +118,8 @@ def print_table(
       console: where to; the terminal by default.
     """
     table = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
-    for column, align in zip(_COLUMNS, _alignments(len(_COLUMNS))):
+    columns = _columns(results)
+    for column, align in zip(columns, _alignments(len(columns))):
         table.add_column(column, justify=align, no_wrap=align == "right")
     styles = ["bold green" if _is_ours(result) else None for result in results]
     for row, style in zip(_rows(results, chance), [*styles, "dim"]):
@@ -147,7 +154,18 @@ def _rows(
     ]
     if chance is not None:
         rows.append(["Chance", f"{chance['mAP']:.1f}", f"{chance['top1']:.1f}", "", "", ""])
+    if _is_timed(results):
+        for row, result in itertools.zip_longest(rows, results):
+            row.append(f"{result['videos_per_second']:.0f}" if result else "")
     return rows
+
+
+def _columns(results: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    return (*_COLUMNS, _SPEED) if _is_timed(results) else _COLUMNS
+
+
+def _is_timed(results: Sequence[Mapping[str, Any]]) -> bool:
+    return all("videos_per_second" in result for result in results)
 
 
 def _is_ours(result: Mapping[str, Any]) -> bool:
@@ -168,8 +186,8 @@ def _alignments(columns: int) -> list[str]:
     return ["left"] + ["right"] * (columns - 1)
 
 
-def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, padded so that its source lines up."""
+def aligned_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, padded so that its source lines up; the first column to the left."""
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     aligns = _alignments(len(header))
 
@@ -187,14 +205,14 @@ def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(header), line(rule), *(line(row) for row in rows)])
 
 
-def _plain(value: Any) -> Any:
-    """The value as JSON holds it."""
+def plain_json(value: Any) -> Any:
+    """The value as JSON holds it: tuples as lists, no NumPy, non-finite numbers as null."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain_json(item) for item in value]
     if isinstance(value, (np.ndarray, np.generic)):
-        return _plain(value.tolist())
+        return plain_json(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, os.PathLike):

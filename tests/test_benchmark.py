@@ -1,0 +1,306 @@
+"""`arnet benchmark` on tiny models: its figures agree with each other, and with counts by hand."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ar_net_jax.actions import ActionSpace, apply_skips
+from ar_net_jax.checkpoints import save_model
+from ar_net_jax.cli import main
+from ar_net_jax.config_files import load_config
+from ar_net_jax.costs.model_costs import model_cost_table
+from ar_net_jax.data import registry
+from ar_net_jax.data.embedded_plan import EmbeddedSpec
+from ar_net_jax.errors import UserError
+from ar_net_jax.inference import Request, make_inference
+from ar_net_jax.jobs.benchmark_subjects import Source, fresh_variables, split_names
+from ar_net_jax.jobs.benchmark_usage import MIXES, impose_usage, read_usage
+from ar_net_jax.jobs.timing import time_interleaved
+from ar_net_jax.models.registry import init_variables
+
+TINY = """
+from ar_net_jax import recipes
+
+def get_config(variants=""):
+    config = recipes.base_config("embedded", 10)
+    config.model.update(resolutions=(32, 20), backbones=("resnet8_tiny",), skips=(1, 2))
+    config.model.update(dtype="float32", gflops_convention="macs")
+    config.model.policy.update(backbone="resnet8_tiny", resolution=20, hidden_size=13)
+    config.data.update(num_frames=8, eval_batch_size=8, num_threads=2)
+    return recipes.apply_variants(config, variants, recipes.APPROACH_VARIANTS)
+"""
+# Of 16 frames: at 32 px, in the policy, and in the two skips.
+COUNTS = (4, 5, 5, 2)
+USAGE = ",".join(map(str, COUNTS))
+OURS, UNIFORM = "AR-Net, 4 5 5 2", "Uniform, 8 frames"
+OTHERS = ("random_policy", "multi_scale", "lstm")
+QUICK = ["--quick", "--quiet", "--repetitions=2", "--batch=2"]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A config of networks that compile in a moment."""
+    path = tmp_path_factory.mktemp("config") / "tiny.py"
+    path.write_text(TINY)
+    return str(path)
+
+
+def _document(folder: Path, *flags: str) -> dict[str, Any]:
+    main(["benchmark", *QUICK, *flags, f"--output={folder}"])
+    return json.loads((folder / "benchmark.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def imposed(tiny: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """An untrained AR-Net under an imposed usage."""
+    folder = tmp_path_factory.mktemp("imposed")
+    return _document(folder, f"--configs={tiny}", f"--usage={USAGE}", "--chunks=5,2")
+
+
+def _rows(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {row["approach"]: row for row in document["results"]}
+
+
+def test_rows_and_what_they_depend_on(imposed: dict[str, Any]) -> None:
+    assert list(_rows(imposed))[:2] == [OURS, UNIFORM]
+    assert set(imposed) == {*("results", "settings", "machine", "versions", "peak_memory", "torch")}
+    assert imposed["machine"]["cores"] >= 1 and imposed["machine"]["platform"] == "cpu"
+    assert imposed["versions"]["jax"] == jax.__version__
+    assert imposed["peak_memory"]["bytes"] > 2**20
+    for row in imposed["results"]:
+        assert row["compile_seconds"] > 0 and row["program_bytes"] > 0
+        for entry in (*row["latency_seconds"].values(), row["with_decoding"]["latency_seconds"]):
+            assert 0 < entry["p50"] <= entry["p99"] and entry["calls"] == 2
+        assert row["dtype"] == "float32" and row["split_figures"] is None
+        # Uniform runs in the faster form, found at all frames.
+        assert (row["trial_seconds"] is not None) == (row["approach"] == UNIFORM)
+
+
+def test_imposed_usage_is_exact_and_costs_what_arnet_costs_says(
+    tiny: str, imposed: dict[str, Any], tmp_path: Path
+) -> None:
+    row = _rows(imposed)[OURS]
+    assert [16 * share for share in row["usage"].values()] == list(COUNTS)
+    figures = tmp_path / "costs.json"
+    main(["costs", f"--config={tiny}", f"--usage={USAGE}", "--num_frames=8", f"--json={figures}"])
+    (video,) = json.loads(figures.read_text())["videos"]
+    assert row["gflops_per_video"] == pytest.approx(video["gflops_per_video"])
+
+
+def test_executed_is_counted_from_whole_chunks(tiny: str, imposed: dict[str, Any]) -> None:
+    ours = _rows(imposed)[OURS]
+    for convention in ("macs", "paper"):
+        table = model_cost_table(load_config(tiny).model, convention)
+        # Four frames in one chunk of five; 16 in the policy, skipped or not.
+        executed = 5 * table.actions[0] + 16 * (table.policy + table.lstm)
+        assert ours["executed_gflops_per_video"][convention] == pytest.approx(executed / 2)
+        for row in imposed["results"]:
+            needed = row["gflops_per_video"][convention]
+            assert row["executed_gflops_per_video"][convention] >= needed * (1 - 1e-9)
+    table = model_cost_table(load_config(tiny).model)
+    executed = 2 * ours["executed_gflops_per_video"]["macs"]
+    assert ours["filling_share"] * executed == pytest.approx(table.actions[0])
+    # One skip of two frames covers one of them.
+    assert ours["covered_share"] * executed == pytest.approx(table.policy + table.lstm)
+
+
+def test_ratios_follow_from_the_rows(imposed: dict[str, Any]) -> None:
+    rows = _rows(imposed)
+    uniform = rows[UNIFORM]
+    assert uniform["reference"] is uniform["realised_saving"] is uniform["time_ratio"] is None
+    for row in rows.values():
+        median = row["latency_seconds"]["batch"]["p50"]
+        assert row["videos_per_second"] == pytest.approx(2 / median)
+        if row is uniform:
+            continue
+        assert row["reference"] == UNIFORM
+        time = median / uniform["latency_seconds"]["batch"]["p50"]
+        gflops = row["gflops_per_video"]["macs"] / uniform["gflops_per_video"]["macs"]
+        assert (row["time_ratio"], row["gflops_ratio"]) == pytest.approx((time, gflops))
+        assert row["realised_saving"] == pytest.approx((1 - time) / (1 - gflops))
+
+
+def test_uniform_at_equal_cost_brackets_the_model(imposed: dict[str, Any]) -> None:
+    rows = _rows(imposed)
+    cost = imposed["results"][0]["gflops_per_video"]["macs"]
+    fewer = [row for row in imposed["results"] if row["num_frames"] < 8]
+    below, above = sorted(row["gflops_per_video"]["macs"] for row in fewer)
+    assert below <= cost <= above
+    assert above - below == pytest.approx(rows[UNIFORM]["gflops_per_video"]["macs"] / 8)
+
+
+def test_parts_make_up_the_whole(imposed: dict[str, Any]) -> None:
+    rows = _rows(imposed)
+    parts = rows[OURS]["parts"]
+    assert list(parts) == ["policy", "LSTM", "32px", "rest"]
+    assert sum(part["share"] for part in parts.values()) == pytest.approx(1)
+    whole = rows[OURS]["latency_seconds"]["batch"]["p50"]
+    assert sum(part["seconds"] for part in parts.values()) == pytest.approx(whole)
+    assert rows[UNIFORM]["parts"] is None
+
+
+def test_trained_models_are_scored_and_decide_for_themselves(
+    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = EmbeddedSpec(train=1, validation=1, test=6)
+    registry.prepare("embedded", data_dir=tmp_path / "data", progress=False, spec=spec)
+    for name, variant in {"ar_net": tiny, "uniform": f"{tiny}:uniform"}.items():
+        config = load_config(variant)
+        save_model(tmp_path / name / "model", fresh_variables(config.model), config.to_dict())
+    folder = tmp_path / "out"
+    document = _document(folder, f"--checkpoints={tmp_path / 'ar_net'},{tmp_path / 'uniform'}")
+    rows = document["results"]
+    assert [row["approach"] for row in rows][:2] == ["AR-Net", UNIFORM]
+    for row in rows:
+        assert 0 <= row["split_figures"]["mAP"] <= 100
+        assert row["split_figures"]["num_videos"] == 6
+        assert row["split_figures"]["num_frames"] == row["num_frames"]
+        assert not row["usage_imposed"]
+    names = {"benchmark.json", "benchmark.md", "curve.png", "curve_time.png"}
+    assert {path.name for path in folder.iterdir()} == names
+    assert "mAP" in (folder / "benchmark.md").read_text()
+    assert UNIFORM in capsys.readouterr().out
+
+
+def test_imposed_actions_do_not_spare_the_policy(tiny: str) -> None:
+    """What nothing depends on, the compiler leaves out; the LSTM must not be that."""
+    model = load_config(tiny).model
+    variables = fresh_variables(model)
+    frames = jnp.zeros((3, 5, 32, 32, 3), jnp.uint8)
+    keys = jax.random.split(jax.random.key(0), 3)
+    request = Request(frames, keys, proposals=jnp.zeros((3, 5), jnp.int32))
+    compiled = make_inference(model).lower(variables, request, jnp.float32(0)).compile()
+    assert "f32[3,52]" in compiled.as_text(), "the gates of three videos, four times 13"
+    answer = compiled(variables, request, jnp.float32(0))
+    assert (np.asarray(answer.actions) == 0).all()
+
+
+def test_fresh_variables_are_those_of_the_model() -> None:
+    model = load_config("activitynet").model
+    real = jax.eval_shape(lambda key: init_variables(model, key), jax.random.key(0))
+    fresh = fresh_variables(model)
+    assert jax.tree.structure(real) == jax.tree.structure(fresh)
+    same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), real, fresh)
+    assert all(jax.tree.leaves(same))
+
+
+@pytest.mark.parametrize("name", MIXES)
+def test_named_mixes_are_those_of_the_paper_set_up(name: str) -> None:
+    space = load_config("activitynet").model.space
+    proposals = impose_usage(read_usage(name, space), space, 4, 16, seed=0)
+    counts = np.bincount(proposals.ravel(), minlength=7)
+    assert counts.tolist() == [*MIXES[name], 0, 0]
+    actions, covered = apply_skips(jnp.asarray(proposals), space)
+    np.testing.assert_array_equal(actions, proposals)
+    assert not covered.any()
+    table = model_cost_table(load_config("activitynet").model)
+    share = float(table.per_frame(counts / 64)) / table.actions[0]
+    assert share == pytest.approx({"half": 0.497, "quarter": 0.246}[name], abs=6e-4)
+
+
+@given(st.data())
+def test_any_usage_is_imposed_exactly(data: st.DataObject) -> None:
+    space = ActionSpace((32, 16), (1, 2, 4))
+    length = 4 * data.draw(st.integers(1, 4))
+    fours = data.draw(st.integers(0, length // 4))
+    twos = data.draw(st.integers(0, (length - 4 * fours) // 2))
+    rest = length - 4 * fours - 2 * twos
+    counts = np.array([rest - rest // 2, rest // 3, rest // 2 - rest // 3, 2 * twos, 4 * fours])
+    proposals = impose_usage(counts / length, space, 3, length, seed=data.draw(st.integers(0, 9)))
+    actions = np.asarray(apply_skips(jnp.asarray(proposals), space)[0])
+    assert np.bincount(actions.ravel(), minlength=5).tolist() == (3 * counts).tolist()
+    np.testing.assert_array_equal(actions, proposals)
+
+
+@pytest.mark.parametrize(
+    ("configs", "checkpoints", "found"),
+    [
+        ("demo,activitynet", None, [("demo", None), ("activitynet", None)]),
+        (
+            "activitynet:efficientnet,released,demo:lstm,quick",
+            ",run",
+            [("activitynet:efficientnet,released", None), ("demo:lstm,quick", "run")],
+        ),
+        (None, "a,b", [(None, "a"), (None, "b")]),
+    ],
+)
+def test_names_of_configs_and_their_variants(
+    configs: str | None, checkpoints: str | None, found: list[tuple]
+) -> None:
+    assert split_names(configs, checkpoints) == [Source(*names) for names in found]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "give --configs, or --checkpoints"),
+        (["--configs=demo,demo:lstm", "--checkpoints=a"], "1 given for 2 configs"),
+        (["--configs=demo"], "give --usage"),
+        (["--configs=demo", "--usage=half"], "a mix of four resolutions and 'skip 1'"),
+        (["--configs=demo", "--usage=1,2"], "2 given, but there are 6 actions"),
+        (["--configs=demo", "--usage=1,0,0,0,0,0", "--batch=0"], "--batch: must be at least 1"),
+        (["--configs=dmeo", "--usage=1,0,0,0,0,0"], "did you mean 'demo'"),
+        (["--checkpoints=/nowhere"], "/nowhere: no finished model"),
+    ],
+)
+def test_bad_flags_are_one_line(
+    capsys: pytest.CaptureFixture[str], flags: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["benchmark", "--quiet", *flags])
+    assert stopped.value.code == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert message in line
+
+
+def test_a_usage_that_no_order_gives() -> None:
+    with pytest.raises(UserError, match="no order of skips"):
+        impose_usage(np.array([0, 0.5, 0.5]), ActionSpace((8,), (2, 4)), 1, 2, seed=0)
+
+
+def test_rounds_are_interleaved_and_turn_about() -> None:
+    called = []
+    calls = {name: lambda number, name=name: called.append((number, name)) for name in "abc"}
+    seconds = time_interleaved(calls, 2)
+    assert [name for _, name in called] == list("abccba")
+    assert [number for number, _ in called] == [0, 0, 0, 1, 1, 1]
+    assert all(values.shape == (2,) and (values >= 0).all() for values in seconds.values())
+
+
+@pytest.mark.slow
+def test_several_devices_every_approach_and_the_imbalance(tiny: str, tmp_path: Path) -> None:
+    configs = ",".join([tiny, *(f"{tiny}:{name}" for name in OTHERS)])
+    argv = [*QUICK, f"--configs={configs}", f"--usage={USAGE}", f"--output={tmp_path}"]
+    subprocess.run(
+        [sys.executable, "-m", "ar_net_jax", "benchmark", *argv, "--chunks=1"],
+        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+        check=True,
+        timeout=300,
+    )
+    document = json.loads((tmp_path / "benchmark.json").read_text())
+    assert document["machine"]["devices"] == 2
+    ours, random_policy, multi_scale, lstm, uniform = document["results"][:5]
+    # The order of the actions is drawn over the whole batch, one video of which each device has.
+    model = load_config(tiny).model
+    proposals = impose_usage(np.array(COUNTS) / 16, model.space, 2, 8, seed=0)
+    table = model_cost_table(model)
+    costs = np.asarray(table.actions)[proposals].sum(1) + 8 * (table.policy + table.lstm)
+    assert costs[0] != costs[1]
+    assert ours["device_imbalance"] == pytest.approx(costs.max() / costs.mean())
+    for row in (lstm, multi_scale, uniform):
+        assert row["device_imbalance"] == 1
+        assert row["usage"] is None and row["trial_seconds"]
+    assert lstm["realised_saving"] is multi_scale["realised_saving"] is None, "they save nothing"
+    assert list(lstm["parts"]) == ["32px", "rest"]
+    assert list(multi_scale["parts"]) == ["policy", "LSTM", "32px", "rest"]
+    assert sum(random_policy["usage"].values()) == pytest.approx(1)
