@@ -1,16 +1,16 @@
 """Checkpoints with orbax: the running state of a training, and finished models.
 
-`Checkpoints` holds model, optimizer, data iterator and random state of one step together.
+`Checkpoints` holds model, optimizer, and the place in data and randomness of one step together.
 `save_model` and `load_model` write and read a finished model: its variables and its config.
 """
 
+import contextlib
 import json
 import logging
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
-import grain
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -26,11 +26,23 @@ _VARIABLES = "variables"
 _CONFIG = "config.json"
 
 
-class Checkpoints:
-    """The checkpoints of one training run, written in the background, the latest few kept.
+class _Manager(ocp.CheckpointManager):
+    """Orbax's manager, except that it leaves JAX's preemption service alone.
 
-    A checkpoint becomes visible only once it is whole, so a run killed while writing resumes
-    from the one before.
+    That service lets all processes stop at the same call by counting calls. The training loop
+    makes them; calls that the manager's own threads mix in would bring the count out of step.
+    """
+
+    def reached_preemption(self, step: int) -> bool:
+        """Never: the loop asks."""
+        return False
+
+
+class Checkpoints:
+    """The checkpoints of one training stage, written in the background by all processes together.
+
+    The latest few are kept, and the one with the best score. A checkpoint becomes visible only
+    once it is whole, so a run killed while writing resumes from the one before.
     """
 
     def __init__(self, directory: epath.PathLike, keep: int = 2):
@@ -42,16 +54,23 @@ class Checkpoints:
         """
         _quieten_orbax()
         self._directory = epath.Path(directory).resolve()
-        self._manager = ocp.CheckpointManager(
+        policies = [
+            preservation_policy.LatestN(keep),
+            preservation_policy.BestN(
+                get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False
+            ),
+        ]
+        self._manager = _Manager(
             self._directory,
             # Named here so that a fresh process can read the tree's shapes before restoring.
             item_handlers={
                 "state": ocp.StandardCheckpointHandler(),
-                "data": grain.checkpoint.CheckpointHandler(),
                 "meta": ocp.JsonCheckpointHandler(),
             },
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=preservation_policy.LatestN(keep),
+                # Without this, orbax would not store the scores.
+                best_fn=_score,
+                preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
                 cleanup_tmp_directories=True,
             ),
         )
@@ -60,18 +79,22 @@ class Checkpoints:
         self,
         step: int,
         state: PyTree,
-        data_iterator: grain.DatasetIterator | None = None,
         meta: Mapping[str, Any] | None = None,
+        *,
+        score: float | None = None,
     ) -> None:
-        """Starts to save; the arrays may be donated and the iterator advanced right after.
+        """Starts to save; the arrays may be donated right after.
 
         A step that is already saved is left as it is.
 
         Args:
           step: number of finished steps.
           state: pytree of jax arrays; typed PRNG keys are fine.
-          data_iterator: the grain iterator, whose next batch is the one the next step needs.
-          meta: anything JSON holds, such as the stage and the best score so far.
+          meta: anything JSON holds, such as the stage and the place in the data.
+          score: how good the model is, where that has been measured.
+
+        Raises:
+          UserError: this or the save before could not be written.
         """
         if step in self._manager.all_steps():
             return
@@ -79,19 +102,16 @@ class Checkpoints:
             "state": ocp.args.StandardSave(state),
             "meta": ocp.args.JsonSave(dict(meta or {})),
         }
-        if data_iterator is not None:
-            items["data"] = grain.checkpoint.CheckpointSave(data_iterator)
-        self._manager.save(step, args=ocp.args.Composite(**items), force=True)
+        metrics = None if score is None else {"score": score}
+        with self._explained():
+            self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
 
-    def restore_latest(
-        self, template: PyTree, data_iterator: grain.DatasetIterator | None = None
-    ) -> tuple[PyTree, dict[str, Any]] | None:
+    def restore_latest(self, template: PyTree) -> tuple[PyTree, dict[str, Any]] | None:
         """Restores the newest checkpoint.
 
         Args:
           template: pytree of arrays or `jax.ShapeDtypeStruct`s like the saved state; its
             shardings, where it has them, say where the arrays go.
-          data_iterator: moved in place to where it stood.
 
         Returns:
           `(state, meta)`, or None if nothing was saved yet.
@@ -110,22 +130,47 @@ class Checkpoints:
                 f"{self._directory}: {error}; or choose another --workdir for this config"
             ) from None
         items = {"state": ocp.args.StandardRestore(template), "meta": ocp.args.JsonRestore()}
-        if data_iterator is not None:
-            items["data"] = grain.checkpoint.CheckpointRestore(data_iterator)
         restored = self._manager.restore(step, args=ocp.args.Composite(**items))
         return restored["state"], restored["meta"]
+
+    def describe_latest(self) -> str:
+        """Names the newest whole checkpoint."""
+        step = self.latest_step()
+        return "no checkpoint yet" if step is None else f"step {step} in {self._directory}"
 
     def latest_step(self) -> int | None:
         """The step of the newest whole checkpoint, or None."""
         return self._manager.latest_step()
 
     def wait(self) -> None:
-        """Returns once every started save is on disk."""
-        self._manager.wait_until_finished()
+        """Returns once every started save is on disk.
+
+        Raises:
+          UserError: one could not be written.
+        """
+        with self._explained():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Finishes every started save and lets go of the folder."""
-        self._manager.close()
+        """Finishes every started save and lets go of the folder.
+
+        Raises:
+          UserError: one could not be written.
+        """
+        with self._explained():
+            self._manager.close()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turns what orbax raises when it cannot write into what the user can do about it."""
+        try:
+            yield
+        except (OSError, ValueError, RuntimeError) as error:
+            raise UserError(
+                f"{self._directory}: a checkpoint could not be written ({_cause(error)}); the "
+                f"last whole one is kept ({self.describe_latest()}). See that there is space, "
+                "then run the same command to go on from it"
+            ) from error
 
     def __enter__(self) -> Self:
         return self
@@ -150,6 +195,9 @@ def save_model(
       directory: becomes `variables/` (an orbax tree) beside `config.json`.
       variables: Flax variables, arrays that this process can read in full.
       config_dict: the configuration as plain JSON values.
+
+    Raises:
+      UserError: it could not be written; an earlier model is kept.
     """
     _quieten_orbax()
     directory = epath.Path(directory).resolve()
@@ -159,8 +207,14 @@ def save_model(
         _remove(fresh)
         fresh.mkdir(parents=True)
         arrays = jax.tree.map(np.asarray, variables)
-        with _solo_checkpointer() as checkpointer:
-            checkpointer.save(fresh / _VARIABLES, arrays)
+        try:
+            with _solo_checkpointer() as checkpointer:
+                checkpointer.save(fresh / _VARIABLES, arrays)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise UserError(
+                f"{directory}: the model could not be written ({_cause(error)}); see that there "
+                "is space, then run the same command again"
+            ) from error
         # Last, because its presence is what marks the folder as whole.
         (fresh / _CONFIG).write_text(json.dumps(config_dict, indent=2) + "\n")
         old = _beside(directory, "old")
@@ -199,9 +253,9 @@ def load_model(directory: epath.PathLike) -> tuple[PyTree, dict[str, Any]]:
         with _solo_checkpointer() as checkpointer:
             variables = checkpointer.restore(directory / _VARIABLES)
     except (ValueError, OSError, KeyError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(
-            f"{directory} is damaged and cannot be read ({reason[0]}); train or convert it again"
+            f"{directory} is damaged and cannot be read ({_reason(error)}); train or convert it "
+            "again"
         ) from error
     return variables, config_dict
 
@@ -246,6 +300,19 @@ def _shapes(tree: PyTree) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def _score(metrics: Mapping[str, float]) -> float:
+    return metrics["score"]
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _cause(error: Exception) -> str:
+    """The end of a message, where the operating system's own words stand."""
+    return _reason(error).rsplit(": ", 1)[-1]
+
+
 def _first_few(keys: list[str], limit: int = 3) -> str:
     rest = len(keys) - limit
     return ", ".join(keys[:limit]) + (f" and {rest} more" if rest > 0 else "")
@@ -274,15 +341,21 @@ def _recover(directory: epath.Path) -> None:
     """Finishes the replacement of a model if a kill fell between its two renames."""
     fresh = _beside(directory, "new")
     if not directory.exists() and (fresh / _CONFIG).exists():
-        fresh.rename(directory)
+        # Another process of the job may be faster.
+        with contextlib.suppress(FileNotFoundError):
+            fresh.rename(directory)
 
 
 def _quieten_orbax() -> None:
-    """Drops orbax's log records below errors, which otherwise break into the progress bar."""
+    """Drops orbax's log records, which otherwise break into the progress bar.
+
+    What is below an error, and the errors of its threads, which it raises as well.
+    """
     logger = logging.getLogger("absl")
     if _is_wanted not in logger.filters:
         logger.addFilter(_is_wanted)
 
 
 def _is_wanted(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.ERROR or "orbax" not in record.pathname
+    lone_error = record.levelno >= logging.ERROR and not record.exc_info
+    return lone_error or "orbax" not in record.pathname

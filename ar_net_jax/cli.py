@@ -6,12 +6,17 @@ import os
 import sys
 from collections.abc import Sequence
 
-from ar_net_jax.errors import UserError
+from ar_net_jax.errors import Preempted, UserError
 
 JOBS = {
     "demo": "make a small data set, train AR-Net and the baselines on it, compare them",
     "train": "train a model, or go on with a training that stopped",
     "evaluate": "measure accuracy and computation of a trained model on a split",
+    "benchmark": "measure speed, latency and memory beside Uniform, in one run",
+    "convert": "import weights that others trained, export models",
+    "predict": "classify videos, and show what the policy made of each frame",
+    "costs": "count what a model computes, per action and per video",
+    "export": "write a model as one StableHLO file that runs without this package",
 }
 
 
@@ -38,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs `arnet`; exits with 1 and one line on bad input, 130 on Ctrl-C."""
+    """Runs `arnet`; exits with 1 and one line on bad input, 75 on preemption, 130 on Ctrl-C."""
     # The libraries below log through C++; their chatter would break into the progress bars.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
@@ -53,6 +58,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     except UserError as error:
         print(f"arnet {flags.job}: {error}", file=sys.stderr)
         sys.exit(1)
+    except Preempted as notice:
+        print(f"arnet {flags.job}: {notice}", file=sys.stderr)
+        sys.exit(Preempted.EXIT_STATUS)
     except KeyboardInterrupt:
         print(f"\narnet {flags.job}: stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(130)

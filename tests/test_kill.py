@@ -1,10 +1,14 @@
-"""SIGKILL at some moment of a training, the same command again: the same model, bit for bit."""
+"""A training is killed or told to stop, the same command again: the same model, bit for bit."""
 
+import json
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -14,7 +18,9 @@ import pytest
 from ar_net_jax.checkpoints import load_model
 from ar_net_jax.data import registry
 from ar_net_jax.data.embedded_plan import EmbeddedSpec
+from ar_net_jax.errors import Preempted
 
+VIDEOS = 16
 SMALL = [
     "--config.model.resolutions=(24,16)",
     "--config.model.backbones=('resnet8_tiny',)",
@@ -23,52 +29,174 @@ SMALL = [
     "--config.stage_order=('joint',)",
     "--config.stages.joint.epochs=6",
     "--config.log_every=1",
+    "--log_examples",
 ]
 
 
+class Runs:
+    """Starts trainings of one config on one data set, sharing compiled programs."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        spec = EmbeddedSpec(train=VIDEOS, validation=8, test=4)
+        registry.prepare("embedded", data_dir=directory, spec=spec, progress=False)
+
+    def start(self, workdir: Path, *flags: str) -> subprocess.Popen:
+        """The command; its output goes to `<workdir>.log`."""
+        command = [sys.executable, "-m", "ar_net_jax", "train", "--config=demo"]
+        # As a folder of videos the set stays as it is; as `embedded` it would be drawn in full.
+        data = [
+            "--config.data.name=video_folder",
+            f"--config.data.source_dir={self.directory / 'videos'}",
+            f"--config.data.data_dir={self.directory / 'built'}",
+        ]
+        environment = {
+            **os.environ,
+            "JAX_PLATFORMS": "cpu",
+            "JAX_COMPILATION_CACHE_DIR": str(self.directory / "compiled"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        }
+        with open(workdir.with_suffix(".log"), "a") as log:
+            return subprocess.Popen(
+                [*command, f"--workdir={workdir}", *data, *SMALL, *flags],
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )
+
+    def finish(self, workdir: Path, *flags: str) -> Path:
+        """Runs the command to its end."""
+        status = self.start(workdir, *flags).wait(timeout=300)
+        assert status == 0, workdir.with_suffix(".log").read_text()
+        return workdir
+
+
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("data")
-    spec = EmbeddedSpec(train=16, validation=8, test=4)
-    registry.prepare("embedded", data_dir=directory, spec=spec, progress=False)
-    return directory
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    return Runs(tmp_path_factory.mktemp("data"))
 
 
-def _start(workdir: Path, data_dir: Path) -> subprocess.Popen:
-    command = [sys.executable, "-m", "ar_net_jax", "train", "--config=demo", "--quiet"]
-    # As a folder of videos the set stays as it is; as `embedded` it would be drawn in full.
-    flags = [
-        f"--workdir={workdir}",
-        "--config.data.name=video_folder",
-        f"--config.data.source_dir={data_dir / 'videos'}",
-        f"--config.data.data_dir={data_dir / 'built'}",
-    ]
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    return subprocess.Popen([*command, *flags, *SMALL], env=environment)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, runs: Runs) -> Path:
+    """A run that nobody disturbed."""
+    return runs.finish(tmp_path_factory.mktemp("whole") / "run")
+
+
+def _history(workdir: Path, name: str) -> str:
+    path = workdir / "history" / "0_joint" / name
+    return path.read_text() if path.exists() else ""
 
 
 def _lines(workdir: Path) -> int:
-    history = workdir / "history" / "0_joint" / "metrics.jsonl"
-    return len(history.read_text().splitlines()) if history.exists() else 0
+    return len(_history(workdir, "metrics.jsonl").splitlines())
 
 
-def test_a_killed_training_ends_in_the_same_model(tmp_path: Path, data_dir: Path) -> None:
-    assert _start(tmp_path / "whole", data_dir).wait(timeout=300) == 0
-    # Once in the first epochs, once later: 4 steps and one line of validation make an epoch.
-    for lines in (7, 17):
-        process = _start(tmp_path / "killed", data_dir)
-        deadline = time.monotonic() + 200
-        while _lines(tmp_path / "killed") < lines and process.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert not (tmp_path / "killed" / "model").exists(), "killed too late to show anything"
-    assert _start(tmp_path / "killed", data_dir).wait(timeout=300) == 0
-    whole, killed = (load_model(tmp_path / name / "model")[0] for name in ("whole", "killed"))
-    jax.tree.map(np.testing.assert_array_equal, whole, killed)
-    histories = [
-        (tmp_path / name / "history" / "0_joint" / "metrics.jsonl").read_text()
-        for name in ("whole", "killed")
+def _signal_when(
+    process: subprocess.Popen, number: signal.Signals, ready: Callable[[], bool]
+) -> int:
+    """Sends a signal once the condition holds; returns the exit status."""
+    deadline = time.monotonic() + 200
+    while not ready() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(number)
+    return process.wait(timeout=100)
+
+
+def _assert_same_run(one: Path, other: Path) -> None:
+    models = (load_model(workdir / "model")[0] for workdir in (one, other))
+    jax.tree.map(np.testing.assert_array_equal, *models)
+    for name in ("metrics.jsonl", "examples_0.jsonl"):
+        assert _history(one, name) == _history(other, name)
+
+
+def _assert_every_video_once_an_epoch(workdir: Path) -> None:
+    lines = [json.loads(line) for line in _history(workdir, "examples_0.jsonl").splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, len(lines) + 1))
+    rows = [row for line in lines for row in zip(line["epoch"], line["example_id"])]
+    assert sorted(rows) == [(e, i) for e in range(len(rows) // VIDEOS) for i in range(VIDEOS)]
+
+
+def test_killed_once_and_told_to_stop_once_it_ends_in_the_same_model(
+    tmp_path: Path, runs: Runs, whole: Path
+) -> None:
+    workdir = tmp_path / "disturbed"
+    process = runs.start(workdir)
+    assert _signal_when(process, signal.SIGKILL, lambda: _lines(workdir) >= 7) == -signal.SIGKILL
+    process = runs.start(workdir)
+    status = _signal_when(process, signal.SIGTERM, lambda: _lines(workdir) >= 17)
+    assert status == Preempted.EXIT_STATUS == 75
+    done = json.loads(_history(workdir, "metrics.jsonl").splitlines()[-1])["step"]
+    assert (workdir / "checkpoints" / "joint" / str(done)).exists(), "the very last step is saved"
+    last_line = workdir.with_suffix(".log").read_text().strip().splitlines()[-1]
+    assert last_line == (
+        f"arnet train: told to stop; stage 'joint' is saved at step {done} of 24, and the same "
+        "command goes on from there"
+    )
+    before = len(workdir.with_suffix(".log").read_text())
+    _assert_same_run(runs.finish(workdir), whole)
+    after = workdir.with_suffix(".log").read_text()[before:]
+    assert f"joint {done + 1}/24" in after and f"joint {done}/24 | loss" not in after
+    _assert_every_video_once_an_epoch(workdir)
+
+
+@pytest.mark.slow
+def test_processes_stop_together_when_one_is_told_to(
+    tmp_path: Path, runs: Runs, whole: Path
+) -> None:
+    workdir = tmp_path / "stopped"
+
+    def start_both() -> list[subprocess.Popen]:
+        with socket.create_server(("", 0)) as server:
+            port = server.getsockname()[1]
+        flags = [f"--coordinator=localhost:{port}", "--num_processes=2"]
+        return [runs.start(workdir, *flags, f"--process_id={i}") for i in (0, 1)]
+
+    first, second = start_both()
+    _signal_when(second, signal.SIGTERM, lambda: _lines(workdir) >= 7)
+    assert [first.wait(timeout=100), second.returncode] == [75, 75]
+    done = json.loads(_history(workdir, "metrics.jsonl").splitlines()[-1])["step"]
+    assert (workdir / "checkpoints" / "joint" / str(done)).exists()
+    assert [process.wait(timeout=300) for process in start_both()] == [0, 0]
+    # Another layout than that of the whole run: the same examples, sums in another order.
+    losses = [
+        [json.loads(line).get("loss", 0) for line in _history(w, "metrics.jsonl").splitlines()]
+        for w in (workdir, whole)
     ]
-    assert histories[0] == histories[1]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments_change_nothing(tmp_path: Path, runs: Runs) -> None:
+    flags = ("--config.stages.joint.epochs=20", "--config.checkpoint_every_steps=1")
+    whole = runs.finish(tmp_path / "whole", *flags)
+    _assert_every_video_once_an_epoch(whole)
+    workdir, rng, in_a_save = tmp_path / "killed", random.Random(0), 0
+    saves = workdir / "checkpoints" / "joint"
+    for kill in range(20):
+        process = runs.start(workdir, *flags)
+        seen = _lines(workdir) + 1
+        if kill % 2:
+            # While a checkpoint is being written.
+            rest = rng.uniform(0, 0.05)
+
+            def ready(seen: int = seen) -> bool:
+                return _lines(workdir) > seen and any(saves.glob("*tmp*"))
+
+        else:
+            rest = rng.uniform(0, 1)
+
+            def ready(seen: int = seen) -> bool:
+                return _lines(workdir) > seen
+
+        deadline = time.monotonic() + 200
+        while not ready() and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        time.sleep(rest)
+        process.kill()
+        process.wait()
+        in_a_save += any(saves.glob("*tmp*"))
+    assert not (workdir / "model").exists(), "killed too late to show anything"
+    assert in_a_save >= 5
+    _assert_same_run(runs.finish(workdir, *flags), whole)

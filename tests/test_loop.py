@@ -1,6 +1,7 @@
 """The whole of training on a very small data set: stages, resuming, refusals."""
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from ar_net_jax.checkpoints import load_model
 from ar_net_jax.config import Config
@@ -21,6 +21,7 @@ from ar_net_jax.errors import UserError
 from ar_net_jax.training import devices, steps
 from ar_net_jax.training.loop import train
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
 SPEC = EmbeddedSpec(
     train=12, validation=5, test=1, num_classes=3, width=32, height=32, num_frames=48
 )
@@ -40,20 +41,6 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
         for split in ("train", "validation")
     )
     return train_split, validation
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Each call of `train` compiles its steps anew; here they are taken from a cache on disk."""
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = {name: getattr(jax.config, name) for name in names}
-    for name, value in zip(names, (str(tmp_path_factory.mktemp("cache")), 0.0)):
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
 
 
 def _config(**changes: Any) -> Config:
@@ -230,35 +217,19 @@ def test_starting_from_a_model_that_shares_nothing_is_refused(
 # --- Batches on their way to the device ---------------------------------------------------------
 
 
-class Counter:
-    """A checkpointable source of 0, 1, 2, ..."""
+def test_prefetch_hands_out_every_batch_in_order_and_closes_its_source() -> None:
+    closed, drawn = [], []
 
-    def __init__(self) -> None:
-        self.place = 0
+    def count() -> Iterator[int]:
+        try:
+            for number in itertools.count():
+                drawn.append(number)
+                yield number
+        finally:
+            closed.append(True)
 
-    def __next__(self) -> int:
-        self.place += 1
-        return self.place - 1
-
-    def get_state(self) -> int:
-        """The next number."""
-        return self.place
-
-    def set_state(self, state: int) -> None:
-        """Goes on with `state`."""
-        self.place = state
-
-
-def test_prefetch_resumes_with_the_batch_after_the_one_handed_out() -> None:
-    source = Counter()
-    batches = devices.DevicePrefetch(source, jnp.int32, depth=3)
+    batches = devices.DevicePrefetch(count(), jnp.int32, depth=3)
     assert [int(next(batches)) for _ in range(4)] == [0, 1, 2, 3]
-    assert source.place > 4, "it fetches ahead"
-    state = batches.get_state()
-    assert [int(next(batches)) for _ in range(3)] == [4, 5, 6]
-    batches.set_state(state)
-    assert [int(next(batches)) for _ in range(2)] == [4, 5]
-    fresh = devices.DevicePrefetch(Counter(), jnp.int32)
-    fresh.set_state(state)
-    assert int(next(fresh)) == 4
-    assert fresh.get_state() == 5
+    assert len(drawn) > 4, "it fetches ahead"
+    batches.close()
+    assert closed

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import multiprocessing
 
 import numpy as np
 import pytest
@@ -10,11 +11,13 @@ from PIL import Image
 from ar_net_jax.data import pipeline
 from ar_net_jax.data.sampling import eval_indices
 from ar_net_jax.data.source import VideoExample
+from ar_net_jax.errors import UserError
 
 
 class FakeSource:
     """Videos in memory; the level of a frame tells its place, and reads are counted."""
 
+    split = "train"
     max_labels = 3
 
     def __init__(self, size: int, frames: int = 20):
@@ -90,17 +93,19 @@ def test_the_seed_decides_everything() -> None:
 
 
 @pytest.mark.parametrize("done", [0, 1, 3])
-def test_a_restored_iterator_goes_on_where_it_was(done: int) -> None:
+def test_batches_go_on_from_any_number(done: int) -> None:
     source = FakeSource(7)
     whole = _take(_train(source), 6)
-    first = _train(source)
-    _take(first, done)
-    state = first.get_state()
-    # What was drawn ahead must not be lost or repeated.
-    next(first)
-    second = _train(source)
-    second.set_state(state)
-    _assert_same(_take(second, 6 - done), whole[done:])
+    _assert_same(_take(_train(source, first_batch=done), 6 - done), whole[done:])
+
+
+def test_worker_processes_give_the_same_batches() -> None:
+    source = FakeSource(7)
+    batches = _train(source, num_workers=2, first_batch=1)
+    try:
+        _assert_same(_take(batches, 3), _take(_train(source, first_batch=1), 3))
+    finally:
+        batches.close()
 
 
 def test_an_example_does_not_depend_on_its_place_in_the_batches() -> None:
@@ -121,18 +126,19 @@ def test_an_example_does_not_depend_on_its_place_in_the_batches() -> None:
     assert any((one[0, i] != one[1, i]).any() for i in range(6))
 
 
-def test_processes_share_the_batches_of_one() -> None:
+@pytest.mark.parametrize("shares", [[(0, 1), (2, 3)], [(0, 2), (1, 3)], [(0,), (1, 2, 3)]])
+def test_processes_share_the_batches_of_one(shares: list[tuple[int, ...]]) -> None:
     source = FakeSource(7)
-    whole = _take(_train(source, batch_size=4), 3)
-    parts = [
-        _take(_train(source, batch_size=2, process_index=p, process_count=2), 3) for p in (0, 1)
-    ]
-    for step in range(3):
-        for key, expected in whole[step].items():
-            merged = np.stack([parts[0][step][key], parts[1][step][key]], axis=1)
-            np.testing.assert_array_equal(merged.reshape(expected.shape), expected)
-    with pytest.raises(ValueError, match="process_index"):
-        _train(source, process_index=2, process_count=2)
+    whole = _take(_train(source), 3)
+    for rows in shares:
+        part = _take(_train(source, rows=rows), 3)
+        _assert_same(part, [{k: v[list(rows)] for k, v in batch.items()} for batch in whole])
+
+
+@pytest.mark.parametrize("rows", [(), (0, 4), (-1,)])
+def test_rows_outside_the_batch_are_refused(rows: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="rows of a batch"):
+        _train(FakeSource(7), rows=rows)
 
 
 def test_training_frames_come_one_from_each_segment() -> None:
@@ -164,10 +170,7 @@ def test_evaluation_is_in_order_and_padded() -> None:
 
 
 def test_evaluation_covers_every_example_over_processes() -> None:
-    parts = [
-        list(_evaluate(FakeSource(9), batch_size=2, process_index=p, process_count=2))
-        for p in (0, 1)
-    ]
+    parts = [list(_evaluate(FakeSource(9), rows=rows)) for rows in ((0, 1), (2, 3))]
     assert len(parts[0]) == len(parts[1]) == 3
     ids = [int(i) for part in parts for batch in part for i in batch["example_id"] if i >= 0]
     assert sorted(ids) == list(range(9))
@@ -184,3 +187,45 @@ def test_only_sampled_frames_are_decoded() -> None:
     broken = [frame if i in (2, 7) else b"not decoded" for i, frame in enumerate(frames)]
     images = pipeline.decode_jpegs(broken, np.array([2, 7, 7]))
     assert [image.size for image in images] == [(104, 80)] * 3
+
+
+class DamagedSource(FakeSource):
+    """The frames of one video are no JPEGs, or its record cannot be read."""
+
+    def __init__(self, undecodable: int = -1, unreadable: int = -1) -> None:
+        super().__init__(4)
+        self.undecodable, self.unreadable = undecodable, unreadable
+
+    def __getitem__(self, index: int) -> VideoExample:
+        example = super().__getitem__(index)
+        if index == self.unreadable:
+            raise OSError("crc mismatch")
+        return {**example, "frames": [b"?"] * 20} if index == self.undecodable else example
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize(
+    "source, message",
+    [
+        (
+            DamagedSource(undecodable=2),
+            r"video '2' \(example 2\): a stored frame cannot be decoded \(.*prepare the data",
+        ),
+        (
+            DamagedSource(unreadable=1),
+            r"split 'train', example 1: the stored record cannot be read \(crc mismatch\)",
+        ),
+    ],
+)
+def test_a_damaged_example_is_named(source: DamagedSource, message: str, num_workers: int) -> None:
+    with pytest.raises(UserError, match=message):
+        list(_evaluate(source, num_workers=num_workers))
+
+
+def test_a_worker_process_that_dies_is_reported() -> None:
+    batches = _train(FakeSource(7), num_workers=1)
+    next(batches)
+    (worker,) = multiprocessing.active_children()
+    worker.kill()
+    with pytest.raises(UserError, match=r"has died \(.*exit code -9\)"):
+        _take(batches, 20)

@@ -11,11 +11,12 @@ import optax
 import pytest
 
 from ar_net_jax.config import Config, ModelConfig, OptimizerConfig, PolicyConfig, StageConfig
+from ar_net_jax.inference import make_predict_step
 from ar_net_jax.models.registry import build_model, init_variables
 from ar_net_jax.training import stages
 from ar_net_jax.training.optimizer import make_optimizer
 from ar_net_jax.training.state import Best, TrainState
-from ar_net_jax.training.steps import make_predict_step, make_train_step
+from ar_net_jax.training.steps import make_train_step
 
 VIDEOS, FRAMES, CLASSES = 4, 4, 3
 POLICY = PolicyConfig("resnet8_tiny", 16, hidden_size=8)
@@ -188,7 +189,7 @@ def test_the_state_is_donated() -> None:
 
 
 def test_evaluation_ignores_padding_rows_and_the_order_of_rows() -> None:
-    predict = make_predict_step(build_model(AR_NET), seed=0)
+    predict = make_predict_step(AR_NET, seed=0, routing="masked")
     batch = _batch(0)
     whole = predict(_initial(AR_NET), batch)
     order = np.array([3, 1, 0, 2])

@@ -8,7 +8,6 @@ import json
 import multiprocessing
 import os
 import shutil
-import threading
 from pathlib import Path
 
 import av
@@ -18,6 +17,7 @@ from av.video.reformatter import VideoReformatter
 
 from ar_net_jax.data.embedded_plan import SPLITS, EmbeddedSpec, plan_video, video_rng
 from ar_net_jax.data.embedded_scene import draw_frames
+from ar_net_jax.data.workers import end_with_parent
 from ar_net_jax.errors import UserError
 
 __all__ = ["EmbeddedSpec", "frame_kinds", "make", "write_video"]
@@ -70,16 +70,6 @@ def _make_one(directory: Path, spec: EmbeddedSpec, job: tuple[str, int]) -> dict
     name = _video_name(index)
     write_video(directory / split / f"{name}.mp4", frames, fps=spec.fps, crf=crf)
     return {"name": name, "labels": list(plan.labels), "kinds": plan.kinds}
-
-
-def _end_with_parent() -> None:
-    """Ends this worker when its parent is gone, so that a killed run leaves nobody who writes."""
-
-    def watch() -> None:
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _marker(spec: EmbeddedSpec) -> dict[str, object]:
@@ -144,7 +134,7 @@ def make(directory: str | Path, spec: EmbeddedSpec | None = None, progress: bool
     work = functools.partial(_make_one, directory, spec)
     # Spawned, because forking a process in which JAX runs threads can hang.
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(_WORKERS, context, _end_with_parent) as pool:
+    with concurrent.futures.ProcessPoolExecutor(_WORKERS, context, end_with_parent) as pool:
         results = pool.map(work, jobs, chunksize=4)
         bar = tqdm.tqdm(results, "drawing videos", len(jobs), disable=not progress, unit="video")
         annotations = dict(zip(jobs, bar, strict=True))

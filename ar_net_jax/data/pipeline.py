@@ -9,15 +9,19 @@ in the stored video.
 import dataclasses
 import io
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 
 import grain
 import numpy as np
+from absl import flags
 from PIL import Image
 
 from ar_net_jax.data.augment import eval_clip, random_clip
 from ar_net_jax.data.sampling import eval_indices, train_indices
-from ar_net_jax.data.source import VideoSource
+from ar_net_jax.data.source import VideoExample, VideoSource
+from ar_net_jax.data.workers import end_with_parent, until_one_dies
+from ar_net_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
 
@@ -32,6 +36,32 @@ def decode_jpegs(frames: Sequence[bytes], indices: np.ndarray) -> list[Image.Ima
     """Decodes the chosen frames, each once however often it is repeated."""
     decoded = {i: Image.open(io.BytesIO(frames[i])).convert("RGB") for i in set(indices.tolist())}
     return [decoded[i] for i in indices.tolist()]
+
+
+def _read(source: VideoSource, example_id: int) -> VideoExample:
+    """Reads a record; a damaged one is named."""
+    try:
+        return source[example_id]
+    except Exception as error:
+        raise UserError(
+            f"split '{source.split}', example {example_id}: the stored record cannot be read "
+            f"({_reason(error)}); prepare the data set again"
+        ) from error
+
+
+def _decode(example: VideoExample, example_id: int, indices: np.ndarray) -> list[Image.Image]:
+    """Decodes the chosen frames of an example; a damaged one is named."""
+    try:
+        return decode_jpegs(example["frames"], indices)
+    except Exception as error:
+        raise UserError(
+            f"video '{example['name']}' (example {example_id}): a stored frame cannot be decoded "
+            f"({_reason(error)}); prepare the data set again"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _pad_labels(labels: np.ndarray, width: int) -> np.ndarray:
@@ -67,10 +97,10 @@ class _TrainLoader:
 
     def __call__(self, place: tuple[int, int]) -> Batch:
         epoch, example_id = place
-        example = self.source[example_id]
+        example = _read(self.source, example_id)
         rng = np.random.default_rng([self.seed, epoch, example_id])
         indices = train_indices(len(example["frames"]), self.num_frames, rng)
-        images = decode_jpegs(example["frames"], indices)
+        images = _decode(example, example_id, indices)
         clip = random_clip(
             images, self.image_size, rng, multi_scale=self.multi_scale, flip=self.flip
         )
@@ -92,21 +122,57 @@ class _EvalLoader:
             labels = np.full(self.source.max_labels, _PADDING, np.int32)
             indices = np.zeros(self.num_frames, np.int32)
             return _row(_PADDING, 0, np.zeros(shape, np.uint8), indices, labels)
-        example = self.source[example_id]
+        example = _read(self.source, example_id)
         indices = eval_indices(len(example["frames"]), self.num_frames)
-        clip = eval_clip(decode_jpegs(example["frames"], indices), self.image_size)
+        clip = eval_clip(_decode(example, example_id, indices), self.image_size)
         labels = _pad_labels(example["labels"], self.source.max_labels)
         return _row(example_id, 0, clip, indices, labels)
 
 
-def _read_options(num_threads: int | None, batch_size: int) -> grain.ReadOptions:
+@dataclasses.dataclass(frozen=True)
+class _OwnPlaces:
+    """The places, in the order of all batches, that one process loads.
+
+    Batch b holds the places b * batch_size and following; a process loads its `rows` of each. So
+    the batches do not depend on how many processes share them.
+    """
+
+    batch_size: int
+    rows: tuple[int, ...]
+    first_batch: int
+    num_batches: int | None
+
+    def __len__(self) -> int:
+        return sys.maxsize if self.num_batches is None else self.num_batches * len(self.rows)
+
+    def __getitem__(self, index: int) -> int:
+        batch, row = divmod(index, len(self.rows))
+        return (self.first_batch + batch) * self.batch_size + self.rows[row]
+
+
+def _own_rows(rows: Sequence[int] | None, batch_size: int) -> tuple[int, ...]:
+    own = tuple(range(batch_size)) if rows is None else tuple(rows)
+    if not own or min(own) < 0 or max(own) >= batch_size:
+        raise ValueError(f"rows {own} are not among the {batch_size} rows of a batch")
+    return own
+
+
+def _stream(
+    examples: grain.MapDataset, batch_size: int, num_threads: int | None, num_workers: int
+) -> grain.IterDataset:
+    """Batches of examples, loaded ahead by threads of this process or by worker processes."""
+    if num_workers:
+        if not flags.FLAGS.is_parsed():
+            # Grain asks absl's flags when it starts workers, and refuses to without an answer.
+            flags.FLAGS.mark_as_parsed()
+        # A worker makes whole batches, every num_workers-th, so that their content stays the same.
+        ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
+        batches = examples.batch(batch_size).to_iter_dataset(ahead)
+        workers = grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=2)
+        return batches.mp_prefetch(workers, end_with_parent)
     threads = _cores() if num_threads is None else num_threads
-    return grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * batch_size)
-
-
-def _check_process(process_index: int, process_count: int) -> None:
-    if not 0 <= process_index < process_count:
-        raise ValueError(f"process_index {process_index} is not in 0..{process_count - 1}")
+    ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * batch_size)
+    return examples.to_iter_dataset(ahead).batch(batch_size)
 
 
 def train_batches(
@@ -119,42 +185,48 @@ def train_batches(
     flip: bool,
     multi_scale: bool = True,
     num_threads: int | None = None,
-    process_index: int = 0,
-    process_count: int = 1,
-) -> grain.DatasetIterator:
+    num_workers: int = 0,
+    rows: Sequence[int] | None = None,
+    first_batch: int = 0,
+) -> Iterator[Batch]:
     """Endless shuffled and augmented batches.
 
-    Every epoch holds every example once, in its own order; a batch may straddle two epochs. With
-    several processes, row r of process p's batch b is row r * process_count + p of the batch
-    b that a single process would draw.
+    Epochs follow each other without a gap: every example comes once in an epoch, and a batch may
+    hold the last of one epoch and the first of the next. What batch b holds follows from (seed,
+    b) alone, so its number is all that has to be remembered to go on from there.
 
     Args:
         source: the split.
-        num_frames: T, one from each of T equal segments.
+        num_frames: T, sampled one from each of T equal segments.
         image_size: S.
-        batch_size: B, rows of this process.
-        seed: of order and augmentation, not negative.
-        flip: whether to mirror half of the videos.
-        multi_scale: whether to crop at random; otherwise in the centre.
+        batch_size: B, over all processes.
+        seed: of order, sampling and augmentation.
+        flip: flip half of the clips horizontally.
+        multi_scale: the multi-scale crop; otherwise random crops of full scale.
         num_threads: threads that load examples; as many as cores when None.
-        process_index: which process this is.
-        process_count: how many there are.
+        num_workers: processes that load batches instead of threads; 0 for none.
+        rows: which rows of every batch to load; all by default. Processes that share a job load
+            one part each.
+        first_batch: number of the first batch to give.
 
     Returns:
-        An iterator over batches (see the module); `get_state()` and `set_state()` save and restore
-        its place, and orbax does with `grain.checkpoint`.
+        An iterator over batches of `len(rows)` rows (see the module). Close it to end worker
+        processes.
+
+    Raises:
+        UserError: while iterating: a stored video is damaged (it is named), or a worker has died.
     """
-    _check_process(process_index, process_count)
     size = len(source)
+    order = grain.MapDataset.range(size).seed(seed).shuffle().repeat()
+    own = _own_rows(rows, batch_size)
 
-    def place(position: int, example_id: int) -> tuple[int, int]:
-        return position // size, int(example_id)
+    def find(place: int) -> tuple[int, int]:
+        return place // size, int(order[place])
 
+    places = _OwnPlaces(batch_size, own, first_batch, num_batches=None)
     load = _TrainLoader(source, num_frames, image_size, seed, multi_scale, flip)
-    order = grain.MapDataset.range(size).seed(seed).shuffle().repeat().map_with_index(place)
-    examples = order[process_index::process_count].map(load)
-    stream = examples.to_iter_dataset(_read_options(num_threads, batch_size))
-    return iter(stream.batch(batch_size))
+    examples = grain.MapDataset.source(places).map(find).map(load)
+    return until_one_dies(_stream(examples, len(own), num_threads, num_workers))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,8 +250,8 @@ def eval_batches(
     image_size: int,
     batch_size: int,
     num_threads: int | None = None,
-    process_index: int = 0,
-    process_count: int = 1,
+    num_workers: int = 0,
+    rows: Sequence[int] | None = None,
 ) -> EvalBatches:
     """Every example once, in order, centre-cropped; the last batch is padded.
 
@@ -191,18 +263,20 @@ def eval_batches(
         num_frames: T, the middle of each of T equal segments; a video with fewer frames repeats
             its last.
         image_size: S.
-        batch_size: B, rows of this process.
+        batch_size: B, over all processes.
         num_threads: threads that load examples; as many as cores when None.
-        process_index: which process this is.
-        process_count: how many there are.
+        num_workers: processes that load batches instead of threads; 0 for none.
+        rows: which rows of every batch to load; all by default.
 
     Returns:
         Batches (see the module), re-iterable.
+
+    Raises:
+        UserError: while iterating, as `train_batches`.
     """
-    _check_process(process_index, process_count)
-    num_batches = -(-len(source) // (batch_size * process_count))
-    rows = grain.MapDataset.range(num_batches * batch_size * process_count)
+    own = _own_rows(rows, batch_size)
+    num_batches = -(-len(source) // batch_size)
+    places = _OwnPlaces(batch_size, own, 0, num_batches)
     load = _EvalLoader(source, num_frames, image_size)
-    examples = rows[process_index::process_count].map(load)
-    stream = examples.to_iter_dataset(_read_options(num_threads, batch_size)).batch(batch_size)
-    return EvalBatches(lambda: iter(stream), num_batches)
+    stream = _stream(grain.MapDataset.source(places).map(load), len(own), num_threads, num_workers)
+    return EvalBatches(lambda: until_one_dies(stream), num_batches)

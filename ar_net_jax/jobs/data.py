@@ -30,6 +30,10 @@ def prepare_data(
     Raises:
         UserError: an unknown data set, a missing, empty or mostly bad source.
     """
+    if not data.data_dir and "://" in str(workdir):
+        raise UserError(
+            f"config.data.data_dir: give a local directory; the data cannot be read from {workdir}"
+        )
     data_dir = Path(data.data_dir) if data.data_dir else workdir / "data"
     options: dict[str, object] = {"max_bad_share": data.max_bad_share}
     if spec is not None:

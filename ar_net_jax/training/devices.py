@@ -1,21 +1,24 @@
-"""The device mesh, and how batches and variables are laid over it."""
+"""The device mesh, and how batches and variables are laid over it, on one host or many."""
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import grain
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from ar_net_jax.config import Config
 from ar_net_jax.errors import UserError
 
+Tree = Any
 # The parts of a batch that the device needs; the rest stays on the host.
 DEVICE_FIELDS = ("frames", "labels", "example_id", "epoch", "mask")
 
 
 def make_mesh() -> Mesh:
-    """A mesh of all devices with the single axis `data`."""
+    """A mesh of all devices of all processes with the single axis `data`."""
     return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
 
 
@@ -38,18 +41,72 @@ def check_divisible(batch_size: int, mesh: Mesh, field: str) -> None:
         )
 
 
-def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """Starts the transfer of a batch to the devices; only uint8 frames and indices cross."""
-    wanted = {k: batch[k] for k in DEVICE_FIELDS if k in batch}
-    return jax.device_put(wanted, sharded(mesh))
+def check_batch(config: Config, mesh: Mesh) -> None:
+    """Raises UserError if a training batch, or a micro-batch, cannot be split evenly."""
+    size, parts = config.data.batch_size, config.optimizer.micro_batches
+    if parts > 1 and size // parts % mesh.size:
+        raise UserError(
+            f"config.optimizer.micro_batches: micro-batches of {size // parts} videos do not "
+            f"divide evenly over {mesh.size} devices; make data.batch_size a multiple of "
+            f"{parts * mesh.size}, or take fewer micro-batches"
+        )
+    check_divisible(size, mesh, "data.batch_size")
 
 
-class DevicePrefetch(grain.DatasetIterator):
-    """Keeps the next batches on their way to the devices, and knows where the consumer stands.
+def local_rows(batch_size: int, mesh: Mesh) -> list[int]:
+    """The rows of a batch that lie on this process's devices, ascending.
 
-    `get_state` gives the source's position after the batch last handed out, not after the
-    batches fetched ahead, so that a checkpoint resumes with the very next batch.
+    They follow from the mesh and not from the number of the process, because `make_mesh` may
+    order the devices of a TPU slice by their place in the network.
     """
+    slices = sharded(mesh).addressable_devices_indices_map((batch_size,)).values()
+    return sorted({row for (rows,) in slices for row in range(*rows.indices(batch_size))})
+
+
+def place(variables: Tree, mesh: Mesh) -> Tree:
+    """Copies of host or device arrays, the same on all processes, on every device."""
+    return jax.device_put(variables, replicated(mesh))
+
+
+def put_rows(rows: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """Starts to move arrays to the devices, split along their first dimension.
+
+    Args:
+        rows: the rows of `local_rows`; the others come from the other processes.
+        mesh: the devices.
+    """
+    return jax.make_array_from_process_local_data(sharded(mesh), dict(rows))
+
+
+def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """Starts the transfer of a batch to the devices; only uint8 frames and indices cross.
+
+    Args:
+        batch: this process's rows.
+        mesh: the devices.
+
+    Returns:
+        The batch of all processes.
+    """
+    return put_rows({name: batch[name] for name in DEVICE_FIELDS if name in batch}, mesh)
+
+
+def gather(arrays: Tree) -> Tree:
+    """Arrays that lie over the devices of all processes as numpy arrays, whole on each process."""
+    if jax.process_count() == 1:
+        return jax.device_get(arrays)
+    return multihost_utils.process_allgather(arrays, tiled=True)
+
+
+def gather_rows(rows: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, np.ndarray]:
+    """The rows of all processes from the rows of each, in the order of the batch."""
+    if jax.process_count() == 1:
+        return dict(rows)
+    return gather(put_rows(rows, mesh))
+
+
+class DevicePrefetch:
+    """Keeps the next batches on their way to the devices."""
 
     def __init__(
         self,
@@ -57,17 +114,15 @@ class DevicePrefetch(grain.DatasetIterator):
         put: Callable[[dict[str, np.ndarray]], dict[str, jax.Array]],
         depth: int = 2,
     ) -> None:
-        """Wraps a checkpointable iterator.
+        """Wraps an endless iterator.
 
         Args:
-            source: an iterator with `get_state` and `set_state`.
+            source: of batches on the host; closed with this object where it can be.
             put: moves a batch to the devices without waiting.
             depth: batches fetched ahead.
         """
-        super().__init__()
         self._source, self._put, self._depth = source, put, depth
-        self._queue: list[tuple[dict[str, jax.Array], Any]] = []
-        self._state = source.get_state()
+        self._queue: deque[dict[str, jax.Array]] = deque()
 
     def __iter__(self) -> "DevicePrefetch":
         """Itself."""
@@ -76,20 +131,11 @@ class DevicePrefetch(grain.DatasetIterator):
     def __next__(self) -> dict[str, jax.Array]:
         """The next batch on the devices."""
         while len(self._queue) < self._depth:
-            batch = self._put(next(self._source))
-            self._queue.append((batch, self._source.get_state()))
-        batch, self._state = self._queue.pop(0)
-        return batch
+            self._queue.append(self._put(next(self._source)))
+        return self._queue.popleft()
 
-    def get_state(self) -> Any:
-        """Position after the batch last handed out."""
-        return self._state
-
-    def start_prefetch(self) -> None:
-        """Nothing to start: fetching ahead begins with the first batch asked for."""
-
-    def set_state(self, state: Any) -> None:
-        """Moves to a position from `get_state`."""
+    def close(self) -> None:
+        """Lets go of the batches, and of the processes that make them."""
         self._queue.clear()
-        self._source.set_state(state)
-        self._state = state
+        if hasattr(self._source, "close"):
+            self._source.close()

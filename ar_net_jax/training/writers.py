@@ -1,29 +1,77 @@
-"""Scalars of a training run as TensorBoard event files and as JSON lines, without TensorFlow."""
+"""What a training run leaves to be read: scalars for TensorBoard and as JSON lines, examples seen.
+
+TensorFlow is not needed for it.
+"""
 
 import json
 import math
 import os
-import pathlib
 import types
 from collections.abc import Mapping
 from typing import Any, Self
 
 import jax
+import numpy as np
 import tensorboardX
+from etils import epath
 
 HISTORY = "metrics.jsonl"
 
 
-class ScalarWriter:
-    """Writes scalars below a work directory; only the first process of a job writes.
+class StepLines:
+    """A file of JSON lines, each with the `step` it belongs to.
 
-    A run that was killed after its last checkpoint has written scalars for steps which the next
-    run repeats. They are dropped on resume, so the history reads as that of one run.
+    A run that was killed after its last checkpoint has written lines for steps which the next run
+    repeats. They are dropped on resume, so the file reads as that of one run.
     """
+
+    def __init__(self, path: epath.PathLike, resume_step: int | None = None) -> None:
+        """Opens the file.
+
+        Args:
+          path: local, or in a bucket, where files cannot grow: there it is written anew by
+            each `flush`.
+          resume_step: drops the lines of later steps; None starts the file anew.
+        """
+        self._path = epath.Path(path)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        kept = _lines_until(self._path, -1 if resume_step is None else resume_step)
+        self._file, self._text = None, "".join(kept)
+        if "://" in os.fspath(self._path):
+            return
+        # Replaced in one move: a kill while rewriting must not lose the history.
+        rewritten = self._path.with_suffix(".tmp")
+        rewritten.write_text(self._text)
+        rewritten.replace(self._path)
+        self._file = open(self._path, "a", encoding="utf-8")
+
+    def add(self, step: int, values: Mapping[str, Any]) -> None:
+        """Adds a line."""
+        line = json.dumps({"step": int(step), **values}) + "\n"
+        if self._file is None:
+            self._text += line
+        else:
+            self._file.write(line)
+            self._file.flush()
+
+    def flush(self) -> None:
+        """Sees that all lines are where a killed run leaves them."""
+        if self._file is None:
+            self._path.write_text(self._text)
+
+    def close(self) -> None:
+        """Writes out what is pending."""
+        self.flush()
+        if self._file is not None:
+            self._file.close()
+
+
+class ScalarWriter:
+    """Writes scalars below a work directory; only the first process of a job writes."""
 
     def __init__(
         self,
-        workdir: str | os.PathLike[str],
+        workdir: epath.PathLike,
         *,
         resume_step: int | None = None,
         process_index: int | None = None,
@@ -41,14 +89,11 @@ class ScalarWriter:
             process_index = jax.process_index()
         if process_index != 0:
             return
-        folder = pathlib.Path(workdir)
-        folder.mkdir(parents=True, exist_ok=True)
-        last_step = -1 if resume_step is None else resume_step
-        history = folder / HISTORY
-        _drop_after(history, last_step)
-        self._lines = history.open("a", encoding="utf-8")
+        folder = epath.Path(workdir)
+        self._lines = StepLines(folder / HISTORY, resume_step)
+        purge_step = 0 if resume_step is None else resume_step + 1
         self._events = tensorboardX.SummaryWriter(
-            str(folder), purge_step=last_step + 1, flush_secs=10
+            os.fspath(folder), purge_step=purge_step, flush_secs=10
         )
 
     def write(self, step: int, scalars: Mapping[str, Any], *, stage: str = "") -> None:
@@ -64,11 +109,24 @@ class ScalarWriter:
         values = {name: float(value) for name, value in scalars.items()}
         # JSON knows no NaN or infinity; null keeps the line readable by any reader.
         finite = {name: v if math.isfinite(v) else None for name, v in values.items()}
-        self._lines.write(json.dumps({"step": int(step), "stage": stage} | finite) + "\n")
-        self._lines.flush()
-        for name, value in values.items():
+        self._lines.add(step, {"stage": stage} | finite)
+        self.write_events(step, values, stage=stage)
+
+    def write_events(self, step: int, scalars: Mapping[str, Any], *, stage: str = "") -> None:
+        """As `write`, for TensorBoard alone: speeds and times, which no two runs share.
+
+        Without them, the JSON lines of a run that was interrupted equal those of one that was not.
+        """
+        if self._lines is None:
+            return
+        for name, value in scalars.items():
             tag = f"{stage}/{name}" if stage else name
-            self._events.add_scalar(tag, value, global_step=int(step))
+            self._events.add_scalar(tag, float(value), global_step=int(step))
+
+    def flush(self) -> None:
+        """Sees that what was written is where a killed run leaves it."""
+        if self._lines is not None:
+            self._lines.flush()
 
     def close(self) -> None:
         """Writes out what is pending."""
@@ -89,16 +147,35 @@ class ScalarWriter:
         self.close()
 
 
-def _drop_after(history: pathlib.Path, last_step: int) -> None:
-    """Removes the lines of steps after `last_step`, and a last line that a kill cut short."""
-    if not history.exists():
-        return
-    kept = [
+class ExampleLog:
+    """Writes which examples each step saw; each process those of its own rows."""
+
+    def __init__(self, folder: epath.PathLike, resume_step: int) -> None:
+        """Opens `examples_<process>.jsonl`, and drops lines of steps after `resume_step`."""
+        name = f"examples_{jax.process_index()}.jsonl"
+        self._lines = StepLines(epath.Path(folder) / name, resume_step)
+
+    def write(self, step: int, batch: Mapping[str, jax.Array]) -> None:
+        """Adds the line of a step: `epoch` and `example_id` of this process's rows, in order."""
+        fields = ("epoch", "example_id")
+        self._lines.add(step, {name: _own_rows(batch[name]).tolist() for name in fields})
+
+    def close(self) -> None:
+        """Writes out what is pending."""
+        self._lines.close()
+
+
+def _own_rows(column: jax.Array) -> np.ndarray:
+    shards = sorted(column.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+    return np.concatenate([np.asarray(shard.data) for shard in shards])
+
+
+def _lines_until(path: epath.Path, last_step: int) -> list[str]:
+    """The lines of steps up to `last_step`, without a last one that a kill cut short."""
+    if not path.exists():
+        return []
+    return [
         line
-        for line in history.read_text(encoding="utf-8").splitlines(keepends=True)
+        for line in path.read_text().splitlines(keepends=True)
         if line.endswith("\n") and json.loads(line)["step"] <= last_step
     ]
-    # Replaced in one move: a kill while rewriting must not lose the history.
-    rewritten = history.with_suffix(".tmp")
-    rewritten.write_text("".join(kept), encoding="utf-8")
-    rewritten.replace(history)

@@ -1,0 +1,62 @@
+"""Gradients of a batch that is too large for the device at once, part by part."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+Array = jax.Array
+Tree = Any
+Batch = dict[str, Array]
+# (parameters, BatchNorm statistics, batch) -> (gradient, (metrics, new statistics)).
+Gradient = Callable[[Tree, Tree, Batch], tuple[Tree, tuple[dict[str, Array], Tree]]]
+
+
+def split_batch(batch: Batch, parts: int, mesh: Mesh | None) -> Batch:
+    """Splits every array [B, ...] of a batch into [parts, B / parts, ...].
+
+    Part k has the rows k, k + parts, k + 2 * parts, ...: a device that holds a run of rows then
+    has its share of every part, and no row moves to another device.
+
+    Args:
+        batch: arrays with B rows.
+        parts: divides B.
+        mesh: the devices that the rows are split over, or None.
+    """
+
+    def split(x: Array) -> Array:
+        x = jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1)
+        if mesh is None:
+            return x
+        return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, PartitionSpec(None, "data")))
+
+    return jax.tree.map(split, batch)
+
+
+def accumulate(
+    gradient: Gradient, params: Tree, batch_stats: Tree, parts: Batch
+) -> tuple[Tree, tuple[dict[str, Array], Tree]]:
+    """The mean of the gradients of equal parts, one part in memory at a time.
+
+    Args:
+        gradient: of one part; its loss is a mean over videos.
+        params: the parameters, the same for all parts.
+        batch_stats: running statistics, which pass from part to part.
+        parts: from `split_batch`.
+
+    Returns:
+        The gradient, and the means of the metrics with the statistics after the last part.
+    """
+
+    def add(carry: tuple[Tree, Tree], part: Batch) -> tuple[tuple[Tree, Tree], dict[str, Array]]:
+        total, batch_stats = carry
+        grads, (metrics, batch_stats) = gradient(params, batch_stats, part)
+        return (jax.tree.map(jnp.add, total, grads), batch_stats), metrics
+
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    (total, batch_stats), metrics = jax.lax.scan(add, (zeros, batch_stats), parts)
+    count = jax.tree.leaves(parts)[0].shape[0]
+    mean = jax.tree.map(lambda x: x / count, total)
+    return mean, (jax.tree.map(lambda x: jnp.mean(x, axis=0), metrics), batch_stats)

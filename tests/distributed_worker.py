@@ -1,0 +1,48 @@
+"""One process of a job in the tests of several processes: joins, trains, evaluates a model.
+
+Takes one argument, a JSON object; see `test_distributed.py`.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+
+def main() -> None:
+    spec = json.loads(sys.argv[1])
+    if spec["float64"]:
+        jax.config.update("jax_enable_x64", True)
+        # The package asks for float32 by this name; here it gets twice the digits.
+        jnp.float32 = jnp.float64
+    from ar_net_jax.config import Config
+    from ar_net_jax.data import registry
+    from ar_net_jax.jobs.scoring import evaluate_model
+    from ar_net_jax.model import load_config_and_variables
+    from ar_net_jax.training.distributed import find_job, is_first, join
+    from ar_net_jax.training.loop import train
+    from ar_net_jax.training.stage_log import Reporting
+
+    job = find_job(spec["coordinator"], spec["num_processes"], spec["process_id"])
+    if job is not None:
+        join(job, timeout=120)
+    assert jax.device_count() == spec["devices"]
+    config = Config.from_dict(spec["config"])
+    if spec["float64"]:
+        object.__setattr__(config.model, "dtype", "float64")
+    splits = [
+        registry.open_split("embedded", split, data_dir=spec["data_dir"])
+        for split in ("train", "validation")
+    ]
+    workdir = Path(spec["workdir"])
+    train(config, workdir, *splits, progress=False, reporting=Reporting(examples=True))
+    if spec["model"]:
+        evaluation = evaluate_model(*load_config_and_variables(spec["model"]), splits[1])
+        if is_first():
+            (workdir / "evaluation.json").write_text(json.dumps(evaluation.row))
+
+
+if __name__ == "__main__":
+    main()

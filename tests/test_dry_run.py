@@ -1,0 +1,105 @@
+"""The ahead-of-time check: what it counts, what it refuses, and that it needs no data."""
+
+import argparse
+import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from ar_net_jax.config import Config, ModelConfig, PolicyConfig, StageConfig
+from ar_net_jax.errors import UserError
+from ar_net_jax.jobs import dry_run, train
+
+MODEL = ModelConfig(
+    "uniform", 3, (24,), ("resnet8_tiny",), (), PolicyConfig("resnet8_tiny", 16, hidden_size=8)
+)
+CONFIG = Config(
+    model=MODEL,
+    data=dataclasses.replace(Config().data, batch_size=4, num_frames=2),
+    stage_order=("only",),
+    stages={"only": StageConfig("joint", learning_rate=0.1)},
+)
+
+
+@pytest.fixture(scope="module")
+def check() -> dry_run.StageCheck:
+    return dry_run.dry_run(CONFIG)[0]
+
+
+def test_state_and_batches_are_counted(check: dry_run.StageCheck) -> None:
+    from ar_net_jax.models.registry import init_variables
+
+    variables = jax.eval_shape(lambda k: init_variables(MODEL, k), jax.random.key(0))
+    params = sum(x.size for x in jax.tree.leaves(variables["params"])) * 4
+    stats = sum(x.size for x in jax.tree.leaves(variables["batch_stats"])) * 4
+    # Twice for the copy of the best epoch, and the momentum; a few counters besides.
+    assert check.state == pytest.approx(2 * (params + stats) + params, abs=64)
+    frames = 4 * 2 * 24 * 24 * 3
+    assert check.batches == pytest.approx(3 * frames, rel=0.05)
+    assert check.step > 0
+
+
+def test_a_step_costs_about_three_forward_passes(check: dry_run.StageCheck) -> None:
+    """One forward, and one for each of the two gradients; the first layer has only one of them."""
+    from ar_net_jax.costs.model_costs import model_cost_table
+
+    forward = 2e9 * model_cost_table(MODEL, "macs").actions[0] * 4 * 2
+    # With a stride, a gradient also multiplies the zeros between its pixels.
+    assert 2.5 * forward < check.flops < 4 * forward
+
+
+def test_what_does_not_fit_is_refused_with_a_remedy(
+    monkeypatch: pytest.MonkeyPatch, check: dry_run.StageCheck, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check.fits
+    tight = dataclasses.replace(check, limit=check.needed - 1)
+    assert not tight.fits
+    monkeypatch.setattr(dry_run, "dry_run", lambda config: [tight])
+    with pytest.raises(UserError, match=r"stage 'only' needs .*optimizer\.micro_batches \(now 1\)"):
+        dry_run.check_memory(CONFIG)
+    assert "only" in capsys.readouterr().out
+
+
+def test_the_flag_asks_for_neither_workdir_nor_data(
+    monkeypatch: pytest.MonkeyPatch, check: dry_run.StageCheck, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+    monkeypatch.setattr(dry_run, "dry_run", lambda config: asked.append(config) or [check])
+    parser = argparse.ArgumentParser()
+    train.add_flags(parser)
+    train.run(parser.parse_args(["--config=activitynet", "--dry-run"]), [])
+    assert asked[0].data.name == "activitynet"
+    assert "yes" in capsys.readouterr().out
+    with pytest.raises(UserError, match="--workdir: missing"):
+        train.run(parser.parse_args(["--config=activitynet"]), [])
+
+
+_ON_FOUR_DEVICES = """
+import dataclasses, sys
+sys.path.insert(0, "tests")
+import test_dry_run as t
+from ar_net_jax.jobs import dry_run
+split = dataclasses.replace(t.CONFIG.optimizer, shard_state=True)
+configs = (t.CONFIG, dataclasses.replace(t.CONFIG, optimizer=split))
+print(*[(c.state, c.batches) for config in configs for c in dry_run.dry_run(config)], sep=";")
+"""
+
+
+def test_four_devices_share_the_batch_and_if_asked_the_momentum(check: dry_run.StageCheck) -> None:
+    env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    result = subprocess.run(
+        [sys.executable, "-c", _ON_FOUR_DEVICES],
+        env=env,
+        cwd=pathlib.Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (whole, batches), (split, _) = (eval(x) for x in result.stdout.strip().split(";"))
+    assert whole == check.state
+    assert batches == check.batches / 4
+    assert split < whole

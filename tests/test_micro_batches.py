@@ -1,0 +1,194 @@
+"""Gradient accumulation and rematerialisation: less memory, the same gradient."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ar_net_jax.config import Config, LossConfig, ModelConfig, PolicyConfig, StageConfig
+from ar_net_jax.errors import UserError
+from ar_net_jax.models import layers, resnet
+from ar_net_jax.models.backbones import make_backbone
+from ar_net_jax.models.registry import build_model, init_variables
+from ar_net_jax.training import stages
+from ar_net_jax.training.micro_batches import split_batch
+from ar_net_jax.training.optimizer import make_optimizer
+from ar_net_jax.training.stage_loss import StageLoss
+from ar_net_jax.training.state import TrainState
+from ar_net_jax.training.steps import make_train_step
+
+VIDEOS, FRAMES = 8, 4
+MODEL = ModelConfig(
+    num_classes=3,
+    resolutions=(24, 16),
+    backbones=("resnet8_tiny",),
+    skips=(1, 2),
+    policy=PolicyConfig("resnet8_tiny", 16, hidden_size=8),
+)
+JOINT = StageConfig("joint", learning_rate=0.1)
+STAGES = {
+    "joint": JOINT,
+    "warmup": StageConfig("separate", learning_rate=0.1, train_policy_features=True),
+    "routed": dataclasses.replace(
+        JOINT, freeze_policy="all", decisions="argmax", routing="routed", routed_chunk=3
+    ),
+}
+
+
+@pytest.fixture
+def evaluation_batch_norm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """BatchNorm by running statistics, in training too."""
+    norm = lambda *, train, **options: layers.batch_norm(train=False, **options)  # noqa: E731
+    monkeypatch.setattr(resnet, "batch_norm", norm)
+
+
+def _batch() -> dict[str, jax.Array]:
+    rng = np.random.default_rng(0)
+    return {
+        "frames": jnp.asarray(rng.integers(0, 256, (VIDEOS, FRAMES, 24, 24, 3), np.uint8)),
+        "labels": jnp.asarray(rng.integers(0, 3, (VIDEOS, 1)), jnp.int32),
+        "example_id": jnp.arange(VIDEOS, dtype=jnp.int32),
+        "epoch": jnp.zeros(VIDEOS, jnp.int32),
+    }
+
+
+@functools.cache
+def _variables() -> Any:
+    init = functools.partial(init_variables, MODEL, separate=True, with_policy=True)
+    return jax.jit(init)(jax.random.key(1))
+
+
+def _updates(
+    stage: StageConfig, micro_batches: int, loss: LossConfig, model: ModelConfig = MODEL
+) -> tuple[TrainState, dict[str, Any]]:
+    """One step of plain gradient descent, so that the parameters move by the gradient."""
+    config = Config(model=model, loss=loss)
+    optimizer_config = dataclasses.replace(
+        config.optimizer,
+        micro_batches=micro_batches,
+        clip_norm=1e9,
+        weight_decay=0.0,
+        momentum=0.0,
+    )
+    config = dataclasses.replace(config, optimizer=optimizer_config)
+    variables = jax.tree.map(jnp.array, _variables())
+    optimizer = make_optimizer(
+        optimizer_config,
+        optax.constant_schedule(1.0),
+        variables["params"],
+        lambda path: stages.part_of(stage, path),
+    )
+    gflops = jnp.array([1.0, 0.0, 0.0, 0.0])
+    step = make_train_step(
+        config,
+        stage,
+        build_model(model),
+        optimizer,
+        gflops,
+        seed=3,
+        tau_start=2.0,
+        steps_per_epoch=2,
+    )
+    return step(TrainState.create(variables, optimizer), _batch())
+
+
+def _assert_close(found: Any, expected: Any, scale: float = 1e-5) -> None:
+    def compare(path: tuple, a: Any, b: Any) -> None:
+        limit = scale * max(float(np.abs(b).max()), 1e-2)
+        np.testing.assert_allclose(a, b, atol=limit, err_msg=jax.tree_util.keystr(path))
+
+    jax.tree_util.tree_map_with_path(compare, found, expected)
+
+
+@pytest.mark.usefixtures("evaluation_batch_norm")
+@pytest.mark.parametrize(
+    "name, norm",
+    [("joint", "squared"), ("joint", "euclidean"), ("warmup", "squared"), ("routed", "squared")],
+)
+def test_micro_batches_give_the_gradient_of_the_whole_batch(name: str, norm: str) -> None:
+    # A heavy eq. 11, which is not a mean over videos: parts by themselves would get it wrong.
+    loss = LossConfig(uniform_weight=20.0, uniform_norm=norm)
+    whole, metrics = _updates(STAGES[name], 1, loss)
+    parts, found = _updates(STAGES[name], 4, loss)
+    _assert_close(parts.params, whole.params)
+    for key, value in metrics.items():
+        assert float(found[key]) == pytest.approx(float(value), rel=1e-5), key
+    moved = jax.tree.map(
+        lambda a, b: float(np.abs(a - b).max()), whole.params, _variables()["params"]
+    )
+    assert max(jax.tree.leaves(moved["policy"])) > 1e-3 or name == "routed"
+
+
+def test_statistics_move_once_for_each_micro_batch() -> None:
+    """As if the parts had been batches, one after the other, with unchanged parameters."""
+    state, _ = _updates(STAGES["joint"], 2, LossConfig())
+    halves = split_batch(_batch(), 2, None)
+    model, stats = build_model(MODEL), _variables()["batch_stats"]
+    loss = StageLoss(Config(model=MODEL), JOINT, model, jnp.zeros(4), 3, None)
+    run = jax.jit(lambda *args: loss(*args))
+    for index in range(2):
+        half = jax.tree.map(lambda x, i=index: x[i], halves)
+        _, (_, stats) = run(_variables()["params"], stats, half, jnp.float32(2.0))
+    _assert_close(state.batch_stats, stats)
+
+
+def test_each_micro_batch_takes_every_nth_row() -> None:
+    split = split_batch({"example_id": jnp.arange(6)}, 3, None)["example_id"]
+    assert split.tolist() == [[0, 3], [1, 4], [2, 5]]
+
+
+def test_parts_that_are_not_equal_are_refused() -> None:
+    with pytest.raises(UserError, match=r"optimizer\.micro_batches: 5 equal parts .*batch_size=48"):
+        Config.from_dict({"optimizer": {"micro_batches": 5}})
+
+
+# --- Rematerialisation --------------------------------------------------------------------------
+
+
+def _backbone_loss(name: str, remat: bool) -> tuple[Any, Any]:
+    """A loss of (parameters, frames, keys), and the shapes of the variables."""
+    module = make_backbone(name, remat=remat)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+
+    def loss(variables: Any, frames: Any, keys: Any) -> Any:
+        features, updated = module.apply(
+            variables, frames, train=True, keys=keys, mutable=["batch_stats"]
+        )
+        return jnp.sum(features**2), updated
+
+    return loss, shapes
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "efficientnet_b0"])
+def test_recomputing_blocks_keeps_the_names_and_less_for_the_backward_pass(name: str) -> None:
+    frames, keys = jnp.zeros((2, 32, 32, 3)), jax.random.split(jax.random.key(0), 2)
+    sizes, names = [], []
+    for remat in (False, True):
+        loss, shapes = _backbone_loss(name, remat)
+        kept = jax.eval_shape(
+            lambda v, loss=loss: jax.vjp(lambda v: loss(v, frames, keys)[0], v)[1], shapes
+        )
+        weights = sum(x.size for x in jax.tree.leaves(shapes))
+        sizes.append(sum(x.size for x in jax.tree.leaves(kept)) - weights)
+        names.append(jax.tree.map(lambda x: x.shape, shapes))
+    assert names[0] == names[1]
+    assert 0 < sizes[1] < sizes[0] / 2
+
+
+def test_recomputing_blocks_changes_no_number() -> None:
+    rng = np.random.default_rng(0)
+    frames = jnp.asarray(rng.normal(size=(2, 32, 32, 3)), jnp.float32)
+    keys = jax.random.split(jax.random.key(0), 2)
+    variables = make_backbone("resnet8_tiny").init(jax.random.key(1), frames)
+    found, expected = (
+        jax.jit(jax.grad(_backbone_loss("resnet8_tiny", remat)[0], has_aux=True, allow_int=True))(
+            variables, frames, keys
+        )
+        for remat in (True, False)
+    )
+    _assert_close(found, expected)

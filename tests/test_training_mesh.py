@@ -1,0 +1,123 @@
+"""Training steps over four devices: sharded momentum, micro-batches, and the routed form."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import dataclasses, json
+import jax, jax.numpy as jnp, numpy as np, optax
+from ar_net_jax.config import Config, ModelConfig, OptimizerConfig, PolicyConfig, StageConfig
+from ar_net_jax.models import layers, resnet
+from ar_net_jax.models.registry import build_model, init_variables
+from ar_net_jax.training import devices, stages
+from ar_net_jax.training.optimizer import make_optimizer
+from ar_net_jax.training.state import TrainState, state_shardings
+from ar_net_jax.training.steps import make_train_step
+
+MODEL = ModelConfig(
+    num_classes=3, resolutions=(24, 16), backbones=("resnet8_tiny",), skips=(1, 2),
+    policy=PolicyConfig("resnet8_tiny", 16, hidden_size=8),
+)
+JOINT = StageConfig("joint", learning_rate=0.05)
+ROUTED = dataclasses.replace(JOINT, freeze_policy="all", routing="routed", routed_chunk=3)
+MESH = devices.make_mesh()
+VARIABLES = jax.device_get(
+    jax.jit(lambda k: init_variables(MODEL, k))(jax.random.key(0))
+)
+
+def batch(step):
+    rng = np.random.default_rng(step)
+    return {
+        "frames": rng.integers(0, 256, (8, 4, 24, 24, 3), np.uint8),
+        "labels": rng.integers(0, 3, (8, 1)).astype(np.int32),
+        "example_id": np.arange(8, dtype=np.int32) + 8 * step,
+        "epoch": np.zeros(8, np.int32),
+    }
+
+def train(stage, mesh, steps=3, **fields):
+    config = Config(model=MODEL, optimizer=OptimizerConfig(**fields))
+    optimizer = make_optimizer(
+        config.optimizer, optax.constant_schedule(0.05), VARIABLES["params"],
+        lambda path: stages.part_of(stage, path),
+    )
+    step = make_train_step(
+        config, stage, build_model(MODEL), optimizer, jnp.array([1.0, 0, 0, 0]),
+        seed=1, tau_start=2.0, steps_per_epoch=4, mesh=mesh,
+    )
+    state = TrainState.create(jax.tree.map(jnp.array, VARIABLES), optimizer)
+    if mesh is not None:
+        shard = config.optimizer.shard_state
+        state = jax.device_put(state, state_shardings(state, mesh, shard_optimizer=shard))
+    losses = []
+    for index in range(steps):
+        rows = batch(index)
+        rows = devices.put_batch(rows, mesh) if mesh is not None else rows
+        state, metrics = step(state, rows)
+        losses.append(float(metrics["loss"]))
+    return state, losses, step._cache_size()
+
+def difference(a, b):
+    return max(
+        float(np.abs(x - y).max() / max(np.abs(y).max(), 1e-2))
+        for x, y in zip(jax.tree.leaves(jax.device_get(a)), jax.tree.leaves(jax.device_get(b)))
+    )
+
+found = {"devices": jax.device_count()}
+whole = train(JOINT, MESH)
+split = train(JOINT, MESH, shard_state=True)
+found["sharded"] = difference(split[0], whole[0])
+found["losses"] = [whole[1], split[1]]
+found["compiled"] = [whole[2], split[2]]
+found["shares"] = [
+    (x.size, x.addressable_shards[0].data.size) for x in jax.tree.leaves(split[0].opt_state)
+]
+found["parameters_whole"] = all(x.is_fully_replicated for x in jax.tree.leaves(split[0].params))
+# Statistics are those of a chunk or of a part, so the forms agree only without them.
+resnet.batch_norm = lambda *, train, **options: layers.batch_norm(train=False, **options)
+masked = train(dataclasses.replace(ROUTED, routing="masked"), None)
+routed = train(ROUTED, MESH, micro_batches=2)
+found["routed"] = difference(routed[0].params, masked[0].params)
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def found() -> dict:
+    env = {
+        **os.environ,
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        "JAX_PLATFORMS": "cpu",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], env=env, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["devices"] == 4
+    return found
+
+
+def test_sharded_momentum_changes_no_number(found: dict) -> None:
+    assert found["sharded"] < 1e-5
+    whole, split = found["losses"]
+    assert split == pytest.approx(whole, rel=1e-5)
+
+
+def test_each_device_keeps_a_quarter_of_the_momentum(found: dict) -> None:
+    large = [(size, share) for size, share in found["shares"] if size >= 1024]
+    assert large
+    assert all(share * 4 == size for size, share in large)
+    assert found["parameters_whole"]
+
+
+def test_steps_are_compiled_once(found: dict) -> None:
+    assert found["compiled"] == [1, 1]
+
+
+def test_each_device_routes_its_share_of_each_micro_batch(found: dict) -> None:
+    """As one device that runs every network on every frame of the whole batch."""
+    assert found["routed"] < 1e-5
