@@ -22,7 +22,6 @@ from ar_net_jax.training.evaluation import Validation
 from ar_net_jax.training.guards import LossWatch, all_finite
 from ar_net_jax.training.loop import train
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
 SPEC = EmbeddedSpec(
     train=12, validation=5, test=1, num_classes=3, width=32, height=32, num_frames=48
 )

@@ -76,7 +76,8 @@ def test_choices_are_counted_by_kind_of_frame(tmp_path: Path) -> None:
     annotation = [{"name": "00000", "labels": [0], "kinds": kinds}]
     (folder / "annotations.json").write_text(json.dumps(annotation))
     actions = np.array([[0, 0, 1, 2, 3]])
-    evaluation = Evaluation(_predictions(actions), {}, np.array([[0, 1, 2, 3, 4]]))
+    index = np.array([[0, 1, 2, 3, 4]])
+    evaluation = Evaluation(_predictions(actions), {}, index, again=lambda _: None, batch_size=1)
     behaviour = choices_by_kind(CONFIG, evaluation, _OneVideo(), tmp_path)
     assert behaviour["frames_by_kind"] == {"empty": 2, "large": 1, "small": 2}
     assert behaviour["high_resolution_share"] == {"empty": 0.5, "large": 0.0, "small": 0.5}

@@ -21,7 +21,6 @@ from ar_net_jax.errors import UserError
 from ar_net_jax.training import devices, steps
 from ar_net_jax.training.loop import train
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
 SPEC = EmbeddedSpec(
     train=12, validation=5, test=1, num_classes=3, width=32, height=32, num_frames=48
 )
