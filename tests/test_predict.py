@@ -122,7 +122,8 @@ def test_names_of_classes_come_from_the_data_set(tmp_path: Path, video: Path) ->
     )
     config = Config.from_dict({"model": MODEL, "data": {"name": "video_folder"}})
     assert class_names(config, tmp_path) == ["cook", "swim", "class 2", "class 3"]
-    assert class_names(config, tmp_path / "elsewhere")[0] == "class 0"
+    assert class_names(config, tmp_path / "run")[0] == "cook", "a demo's runs share one data set"
+    assert class_names(config, tmp_path / "far" / "away")[0] == "class 0"
 
 
 @pytest.mark.parametrize(
