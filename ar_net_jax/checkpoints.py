@@ -165,7 +165,9 @@ class Checkpoints:
         """Turns what orbax raises when it cannot write into what the user can do about it."""
         try:
             yield
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:
+            if not _is_of_the_disk(error):
+                raise
             raise UserError(
                 f"{self._directory}: a checkpoint could not be written ({_cause(error)}); the "
                 f"last whole one is kept ({self.describe_latest()}). See that there is space, "
@@ -210,7 +212,9 @@ def save_model(
         try:
             with _solo_checkpointer() as checkpointer:
                 checkpointer.save(fresh / _VARIABLES, arrays)
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:
+            if not _is_of_the_disk(error):
+                raise
             raise UserError(
                 f"{directory}: the model could not be written ({_cause(error)}); see that there "
                 "is space, then run the same command again"
@@ -306,6 +310,11 @@ def _score(metrics: Mapping[str, float]) -> float:
 
 def _reason(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+    """Whether the operating system refused to write; orbax's C++ half says so in its messages."""
+    return isinstance(error, OSError) or "os_error_code" in str(error)
 
 
 def _cause(error: Exception) -> str:

@@ -13,6 +13,7 @@ JOBS = {
     "train": "train a model, or go on with a training that stopped",
     "evaluate": "measure accuracy and computation of a trained model on a split",
     "benchmark": "measure speed, latency and memory beside Uniform, in one run",
+    "benchmark_training": "measure a training step of every stage, and the input pipeline",
     "convert": "import weights that others trained, export models",
     "predict": "classify videos, and show what the policy made of each frame",
     "costs": "count what a model computes, per action and per video",

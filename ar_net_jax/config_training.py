@@ -103,7 +103,7 @@ class StageConfig:
     train_policy_features: bool = False
     decisions: Literal["sample", "argmax"] = "sample"
     routing: Literal["masked", "routed"] = "masked"
-    routed_chunk: int = 64
+    routed_chunk: int = 16
     select: Literal["best", "last"] = "best"
 
     def validate(self, path: str) -> None:

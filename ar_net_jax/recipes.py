@@ -62,6 +62,7 @@ def base_config(name: str, num_classes: int) -> ConfigDict:
             "stages": _paper_stages(),
             "log_every": 20,
             "checkpoint_every": 1,
+            "checkpoint_every_steps": 500,
         }
     )
 
@@ -103,6 +104,7 @@ def _paper_data(name: str) -> dict[str, Any]:
         "flip": True,
         "multi_scale": True,
         "num_threads": 16,
+        "num_workers": 0,
         "frame_rate": 0.0,
         "max_bad_share": 0.05,
     }
@@ -140,7 +142,7 @@ def stage(objective: str, epochs: int, learning_rate: float, **fields: Any) -> d
         "train_policy_features": False,
         "decisions": "sample",
         "routing": "masked",
-        "routed_chunk": 64,
+        "routed_chunk": 16,
         "select": "best",
     }
     return {**defaults, **fields}

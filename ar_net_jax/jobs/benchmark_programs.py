@@ -37,12 +37,13 @@ class Program:
     Attributes:
         call: runs it.
         compile_seconds: tracing included.
-        memory_bytes: of arguments, results and temporaries on each device, as XLA plans it.
+        memory_bytes: of arguments, results and temporaries on each device, as XLA plans it;
+            None where the platform does not tell.
     """
 
     call: Callable[[Request], Answer]
     compile_seconds: float
-    memory_bytes: int
+    memory_bytes: int | None
 
 
 class Programs:
@@ -58,7 +59,7 @@ class Programs:
         self.mesh = mesh
         self.parts = Parts(chunks)
         self._chunks = chunks
-        self._compiled: dict[tuple, tuple[Callable, float, int]] = {}
+        self._compiled: dict[tuple, tuple[Callable, float, int | None]] = {}
         self._placed: dict[tuple[int, bool], tuple[Any, Any]] = {}
 
     def get(self, subject: Subject, form: Routing, request: Request, *, alone: bool) -> Program:
@@ -124,8 +125,10 @@ class Programs:
         return jax.block_until_ready(jax.device_put(request, where))
 
 
-def _planned_bytes(compiled: Any) -> int:
+def _planned_bytes(compiled: Any) -> int | None:
     plan = compiled.memory_analysis()
+    if plan is None:
+        return None
     sizes = plan.argument_size_in_bytes + plan.output_size_in_bytes + plan.temp_size_in_bytes
     return sizes - plan.alias_size_in_bytes
 

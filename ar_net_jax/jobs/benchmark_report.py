@@ -125,7 +125,7 @@ def _latency_table(rows: Sequence[Row], batch: int) -> Table:
                 row["approach"],
                 *(_digits(time) for time in times),
                 _digits(row["with_decoding"]["videos_per_second"]),
-                f"{row['program_bytes'] / 2**20:.0f}",
+                "" if row["program_bytes"] is None else f"{row['program_bytes'] / 2**20:.0f}",
                 f"{row['compile_seconds']:.1f}",
             ]
         )

@@ -11,7 +11,7 @@ import tqdm
 
 from ar_net_jax.data.embedded import write_video
 from ar_net_jax.data.video import read_video
-from ar_net_jax.inference import Answer, Routing
+from ar_net_jax.inference import Answer, Request, Routing
 from ar_net_jax.jobs.benchmark_programs import Program, Programs
 from ar_net_jax.jobs.benchmark_subjects import (
     Subject,
@@ -124,7 +124,8 @@ class _Runner:
         answers = [jax.device_get(self.program.call(request)) for request in self._requests]
         self.measured = Measurement(subject, form, self.program, answers, trials)
 
-    def _request(self, number: int, rows: slice = slice(None), *, alone: bool = False):
+    def _request(self, number: int, rows: slice = slice(None), *, alone: bool = False) -> Request:
+        """The number-th input, or some of its videos."""
         frames = self._videos[number % len(self._videos)][rows]
         proposals = None if self._proposals is None else self._proposals[rows]
         return self._programs.request(self.subject, frames, proposals, number, alone=alone)

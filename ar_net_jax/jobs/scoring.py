@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from ar_net_jax.config import Config
@@ -16,7 +15,7 @@ from ar_net_jax.inference import Routing, make_predict_step
 from ar_net_jax.jobs.timing import time_interleaved
 from ar_net_jax.metrics import Predictions, action_usage
 from ar_net_jax.models.routing import Chunks
-from ar_net_jax.training.devices import make_mesh, put_batch, replicated
+from ar_net_jax.training.devices import make_mesh, place, put_batch
 from ar_net_jax.training.evaluation import predict_split, split_batches
 
 
@@ -82,7 +81,7 @@ def evaluate_model(
         chunks=chunks,
         mesh=mesh,
     )
-    variables = jax.device_put(variables, replicated(mesh))
+    variables = place(variables, mesh)
     first: list[Batch] = []
     watched = _keep_first(batches, first)
     found = predict_split(predict, variables, watched, len(split), mesh)

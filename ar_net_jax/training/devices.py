@@ -64,8 +64,31 @@ def local_rows(batch_size: int, mesh: Mesh) -> list[int]:
 
 
 def place(variables: Tree, mesh: Mesh) -> Tree:
-    """Copies of host or device arrays, the same on all processes, on every device."""
-    return jax.device_put(variables, replicated(mesh))
+    """Copies of arrays, the same on all processes, on every device."""
+    return lay_out(variables, replicated(mesh))
+
+
+def lay_out(arrays: Tree, shardings: Tree) -> Tree:
+    """Lays arrays over the devices of all processes.
+
+    Args:
+        arrays: host or device arrays that are the same on all processes, or lie over all of them.
+        shardings: one for all, or a tree of them like `arrays`.
+    """
+    if jax.process_count() == 1:
+        return jax.device_put(arrays, shardings)
+    if isinstance(shardings, NamedSharding):
+        shardings = jax.tree.map(lambda _: shardings, arrays)
+    return jax.tree.map(_place_one, arrays, shardings)
+
+
+def _place_one(array: Any, sharding: NamedSharding) -> jax.Array:
+    if isinstance(array, jax.Array) and not array.is_fully_addressable:
+        return jax.device_put(array, sharding)
+    # `device_put` would compare the processes' copies, and takes one that a process has put on its
+    # only device for something to be sent elsewhere.
+    host = np.asarray(array)
+    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
 
 def put_rows(rows: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:

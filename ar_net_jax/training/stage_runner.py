@@ -131,7 +131,7 @@ class StageRunner:
         # All of it, the counters too: a leaf placed otherwise than the step returns it would have
         # the step compiled a second time.
         shard = self.config.optimizer.shard_state
-        state = jax.device_put(state, state_shardings(state, self.mesh, shard_optimizer=shard))
+        state = devices.lay_out(state, state_shardings(state, self.mesh, shard_optimizer=shard))
         best = Best.create(stages.selected_parts(self.stage, params), variables)
         return program.step, _Carried(state, devices.place(best, self.mesh))
 
