@@ -73,7 +73,8 @@ def _run(
         # Python puts a script's own folder on the path, not the one it is started from.
         "PYTHONPATH": str(Path(ar_net_jax.__file__).parents[1]),
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": f"--xla_backend_optimization_level=0 "
+        f"--xla_force_host_platform_device_count={devices}",
     }
     running = []
     for process_id in range(processes):

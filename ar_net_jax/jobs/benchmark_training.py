@@ -1,4 +1,4 @@
-"""Measures a training step of every stage, and how fast the input pipeline feeds it.
+r"""Measures a training step of every stage, and how fast the input pipeline feeds it.
 
 Weights and frames are random. All steps are timed in turn, round after round, with the device
 waited for. A stage under a frozen policy is measured in its masked and in its routed form, under
