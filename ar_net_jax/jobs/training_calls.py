@@ -33,22 +33,20 @@ def stage_calls(config: Config, usage: str, seed: int = 0) -> dict[str, Call]:
     """
     mesh = devices.make_mesh()
     devices.check_batch(config, mesh)
-    calls = {}
+    planned = {}
     for index, name in enumerate(config.stage_order):
         stage = config.stages[name]
         frozen = config.model.approach == "ar_net" and stage.freeze_policy != "none"
         forms = ("masked", "routed") if frozen and stage.objective == "joint" else (stage.routing,)
+        batch = _batch(config, seed, usage if len(forms) > 1 else None)
         for form in forms:
             changed = {**config.stages, name: dataclasses.replace(stage, routing=form)}
             title = f"{name}, {form}" if len(forms) > 1 else name
-            calls[title] = _stage_call(
-                dataclasses.replace(config, stages=changed),
-                index,
-                mesh,
-                _batch(config, seed, usage if len(forms) > 1 else None),
-                seed,
-            )
-    return calls
+            planned[title] = (dataclasses.replace(config, stages=changed), index, batch)
+    return {
+        title: _stage_call(config, index, mesh, batch, seed)
+        for title, (config, index, batch) in planned.items()
+    }
 
 
 def _stage_call(

@@ -1,0 +1,97 @@
+"""The benchmark of training: what it measures, on a small model."""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ar_net_jax.config import Config
+from ar_net_jax.config_files import load_config
+from ar_net_jax.costs.model_costs import model_cost_table
+from ar_net_jax.errors import UserError
+from ar_net_jax.jobs import benchmark_training
+from ar_net_jax.jobs.pipeline_rate import DrawnVideos, measure_pipeline
+from ar_net_jax.jobs.training_calls import stage_calls
+
+SMALL = (
+    "--config.model.resolutions=(24,16)",
+    "--config.model.backbones=('resnet8_tiny',)",
+    "--config.model.policy.backbone=resnet8_tiny",
+    "--config.model.policy.resolution=16",
+    "--config.model.policy.hidden_size=8",
+    "--config.data.batch_size=2",
+    "--config.data.num_frames=4",
+    "--config.stage_order=('joint','finetune')",
+)
+
+
+def _config() -> Config:
+    return load_config("demo", SMALL)
+
+
+def test_the_report_has_both_forms_and_the_cores_that_feed_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = argparse.ArgumentParser()
+    benchmark_training.add_flags(parser)
+    file = tmp_path / "figures.json"
+    flags = parser.parse_args(
+        [
+            "--config=demo",
+            "--usage=4,2,2,0,0",
+            "--repetitions=1",
+            "--peak_tflops=1",
+            "--only=steps",
+            f"--json={file}",
+            "--quiet",
+        ]
+    )
+    benchmark_training.run(flags, SMALL)
+    document = json.loads(file.read_text())
+    rows = {row["name"]: row for row in document["steps"]}
+    assert list(rows) == ["joint", "finetune, masked", "finetune, routed"]
+    routed, masked = rows["finetune, routed"], rows["finetune, masked"]
+    assert routed["of_masked"] == pytest.approx(routed["seconds"] / masked["seconds"])
+    assert rows["joint"]["clips_per_second"] == pytest.approx(2 / rows["joint"]["seconds"])
+    assert rows["joint"]["share_of_peak"] == rows["joint"]["tflops_per_second"]
+    assert "finetune" in capsys.readouterr().out
+
+    # The same figures, with a rate of the pipeline: 10 frames per second and core.
+    document["pipeline"] = {
+        "frames_per_second": 20.0,
+        "cores": 2,
+        "frames_per_second_per_core": 10.0,
+        "bytes_per_frame": 1e4,
+    }
+    document["steps"][0]["clips_per_second"] = 20.0
+    benchmark_training._print(document)
+    assert "joint takes 80 frames/s: 8 cores feed it" in capsys.readouterr().out
+
+
+def test_flops_are_those_of_three_forward_passes_of_every_network() -> None:
+    config = _config()
+    table = model_cost_table(config.model, "macs")
+    expected = 6e9 * (table.actions[0] + table.policy + table.lstm) * 2 * 4
+    assert benchmark_training.step_flops(config) == pytest.approx(expected)
+
+
+def test_a_usage_that_does_not_fit_is_refused_before_anything_is_compiled() -> None:
+    with pytest.raises(UserError, match="--usage=half"):
+        stage_calls(_config(), "half")
+
+
+def test_drawn_frames_are_photographs_in_size() -> None:
+    videos = DrawnVideos(1, 2, (340, 256))
+    assert len(videos) == 1
+    assert 15e3 < videos.bytes_per_frame < 60e3
+    assert videos[0]["num_frames"] == len(videos[0]["frames"]) == 2
+
+
+def test_the_pipeline_is_measured_per_core() -> None:
+    found = measure_pipeline(_config(), seconds=0.2, size=(64, 48))
+    assert found["frames_per_second"] > 0
+    per_core = found["frames_per_second"] / found["cores"]
+    assert found["frames_per_second_per_core"] == pytest.approx(per_core)
+    assert np.isfinite(found["bytes_per_frame"])
