@@ -23,8 +23,8 @@ from ar_net_jax.data import registry
 from ar_net_jax.data.embedded_plan import EmbeddedSpec
 from ar_net_jax.errors import UserError
 from ar_net_jax.inference import Request, make_inference
-from ar_net_jax.jobs.benchmark_subjects import Source, fresh_variables, split_names
-from ar_net_jax.jobs.benchmark_usage import MIXES, impose_usage, read_usage
+from ar_net_jax.jobs.benchmarking.subjects import Source, fresh_variables, split_names
+from ar_net_jax.jobs.benchmarking.usage import MIXES, impose_usage, read_usage
 from ar_net_jax.jobs.timing import time_interleaved
 from ar_net_jax.models.registry import init_variables
 

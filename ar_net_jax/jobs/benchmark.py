@@ -26,14 +26,14 @@ from pathlib import Path
 import jax
 
 from ar_net_jax.errors import UserError
-from ar_net_jax.jobs.benchmark_figures import benchmark_rows, score
-from ar_net_jax.jobs.benchmark_report import print_benchmark, write_benchmark
-from ar_net_jax.jobs.benchmark_rounds import Settings, run_rounds
-from ar_net_jax.jobs.benchmark_subjects import Subject, read_subjects, split_names
+from ar_net_jax.jobs.benchmarking.figures import benchmark_rows, score
+from ar_net_jax.jobs.benchmarking.machine import describe_machine, peak_memory
+from ar_net_jax.jobs.benchmarking.report import print_benchmark, write_benchmark
+from ar_net_jax.jobs.benchmarking.rounds import Settings, run_rounds
+from ar_net_jax.jobs.benchmarking.subjects import Subject, read_subjects, split_names
+from ar_net_jax.jobs.benchmarking.torch_baseline import torch_calls, torch_ratios
 from ar_net_jax.jobs.flags import numbers
-from ar_net_jax.jobs.machine import describe_machine, peak_memory
 from ar_net_jax.jobs.report import package_versions
-from ar_net_jax.jobs.torch_baseline import torch_calls, torch_ratios
 
 _REPETITIONS, _QUICK_REPETITIONS = 5, 2
 # An accelerator needs many frames at once to show what it can do.

@@ -28,11 +28,11 @@ from ar_net_jax.config import Config
 from ar_net_jax.config_files import load_config
 from ar_net_jax.costs.model_costs import model_cost_table
 from ar_net_jax.errors import UserError
-from ar_net_jax.jobs.machine import describe_machine, peak_memory
-from ar_net_jax.jobs.pipeline_rate import measure_pipeline
+from ar_net_jax.jobs.benchmarking.machine import describe_machine, peak_memory
+from ar_net_jax.jobs.benchmarking.pipeline_rate import measure_pipeline
+from ar_net_jax.jobs.benchmarking.training_calls import stage_calls, torch_calls
 from ar_net_jax.jobs.report import package_versions
 from ar_net_jax.jobs.timing import time_interleaved
-from ar_net_jax.jobs.training_calls import stage_calls, torch_calls
 
 Row = dict[str, Any]
 

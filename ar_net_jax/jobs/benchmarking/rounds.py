@@ -12,8 +12,8 @@ import tqdm
 from ar_net_jax.data.embedded import write_video
 from ar_net_jax.data.video import read_video
 from ar_net_jax.inference import Answer, Request, Routing
-from ar_net_jax.jobs.benchmark_programs import Program, Programs
-from ar_net_jax.jobs.benchmark_subjects import (
+from ar_net_jax.jobs.benchmarking.programs import Program, Programs
+from ar_net_jax.jobs.benchmarking.subjects import (
     Subject,
     equal_cost_counts,
     sample_videos,

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from ar_net_jax.config import Config
 from ar_net_jax.errors import UserError
-from ar_net_jax.jobs.benchmark_usage import impose_usage, read_usage
+from ar_net_jax.jobs.benchmarking.usage import impose_usage, read_usage
 from ar_net_jax.jobs.timing import Call
 from ar_net_jax.training import devices, stages
 from ar_net_jax.training.program import build_program

@@ -18,7 +18,7 @@ from ar_net_jax.data.pipeline import eval_batches
 from ar_net_jax.data.source import VideoExample, VideoSource
 from ar_net_jax.errors import UserError
 from ar_net_jax.inference import Routing
-from ar_net_jax.jobs.benchmark_usage import impose_usage, read_usage
+from ar_net_jax.jobs.benchmarking.usage import impose_usage, read_usage
 from ar_net_jax.jobs.data import open_split
 from ar_net_jax.model import check_variables, find_model, load_config_and_variables
 from ar_net_jax.models.registry import init_variables

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ar_net_jax.errors import UserError
-from ar_net_jax.jobs.benchmark_rounds import Measurement
-from ar_net_jax.jobs.benchmark_subjects import Subject
+from ar_net_jax.jobs.benchmarking.rounds import Measurement
+from ar_net_jax.jobs.benchmarking.subjects import Subject
 from ar_net_jax.jobs.timing import Call
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from ar_net_jax.architectures import COST_CONVENTIONS
 from ar_net_jax.costs.executed import executed_gflops
 from ar_net_jax.costs.model_costs import model_cost_table
-from ar_net_jax.jobs.benchmark_rounds import Measurement
-from ar_net_jax.jobs.benchmark_subjects import Subject
+from ar_net_jax.jobs.benchmarking.rounds import Measurement
+from ar_net_jax.jobs.benchmarking.subjects import Subject
 from ar_net_jax.jobs.scoring import evaluate_model
 from ar_net_jax.jobs.timing import summarise
 from ar_net_jax.metrics import action_usage

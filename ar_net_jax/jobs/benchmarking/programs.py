@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from ar_net_jax.config import ModelConfig
 from ar_net_jax.inference import Answer, Request, Routing, make_inference
-from ar_net_jax.jobs.benchmark_subjects import Subject
+from ar_net_jax.jobs.benchmarking.subjects import Subject
 from ar_net_jax.jobs.timing import Call
 from ar_net_jax.models.chunks import plan_chunks
 from ar_net_jax.models.frame_runner import Mode, run_on_frames
