@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from golden import recipe
 
-from ar_net_jax.config import ModelConfig
+from ar_net_jax.config import Config, ModelConfig
+from ar_net_jax.model import Model
 from ar_net_jax.models.frame_runner import EVALUATION
 from ar_net_jax.models.registry import build_model
 from ar_net_jax.weights.released import import_released
@@ -89,6 +90,19 @@ def test_outputs_are_those_of_the_authors_code(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_outputs_of_both_videos(name: str) -> None:
     _check_outputs(name, videos=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_the_routed_form_decides_and_computes_what_the_masked_one_does(name: str) -> None:
+    golden = recipe.load(name)
+    model = Model(Config(model=_imported(name)[0]), _imported(name)[1])
+    routed, masked = (model(_frames(), routing=form) for form in ("routed", "masked"))
+    np.testing.assert_array_equal(routed.actions, golden["actions"])
+    np.testing.assert_array_equal(masked.actions, golden["actions"])
+    apart = _apart(np.asarray(routed.logits), np.asarray(masked.logits))
+    print(f"{name}: routed and masked logits {apart:.1e} apart")
+    assert apart < 1e-5
 
 
 def test_the_config_is_that_of_the_authors_code() -> None:
