@@ -19,6 +19,7 @@ from ar_net_jax.checkpoints import load_model
 from ar_net_jax.data import registry
 from ar_net_jax.data.embedded_plan import EmbeddedSpec
 from ar_net_jax.errors import Preempted
+from ar_net_jax.jobs import demo
 
 VIDEOS = 16
 SMALL = [
@@ -200,3 +201,32 @@ def test_twenty_kills_at_random_moments_change_nothing(tmp_path: Path, runs: Run
     assert not (workdir / "model").exists(), "killed too late to show anything"
     assert in_a_save >= 5
     _assert_same_run(runs.finish(workdir, *flags), whole)
+
+
+def _start_demo(workdir: Path) -> subprocess.Popen:
+    command = [sys.executable, "-m", "ar_net_jax", "demo", "--quick", "--quiet"]
+    with open(workdir.with_suffix(".log"), "a") as log:
+        return subprocess.Popen(
+            [*command, f"--workdir={workdir}"],
+            env={**os.environ, "JAX_PLATFORMS": "cpu"},
+            stdout=log,
+            stderr=log,
+        )
+
+
+@pytest.mark.slow
+def test_a_demo_killed_three_times_ends_in_the_same_models(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert _start_demo(whole).wait() == 0, whole.with_suffix(".log").read_text()
+    # While the data is drawn, in AR-Net's joint stage, and half-way through the baselines.
+    for place in ("data/videos/train/00010.mp4", "ar_net/history/1_joint", "lstm/history"):
+        process = _start_demo(killed)
+        status = _signal_when(process, signal.SIGKILL, lambda: (killed / place).exists())  # noqa: B023
+        assert status == -signal.SIGKILL, killed.with_suffix(".log").read_text()
+    assert _start_demo(killed).wait() == 0, killed.with_suffix(".log").read_text()
+    for run in demo.RUNS:
+        models = (load_model(workdir / run / "model")[0] for workdir in (whole, killed))
+        jax.tree.map(np.testing.assert_array_equal, *models)
+    tables = [json.loads((workdir / "results.json").read_text()) for workdir in (whole, killed)]
+    for row, other in zip(*(table["results"] for table in tables), strict=True):
+        assert {**row, "videos_per_second": 0} == {**other, "videos_per_second": 0}

@@ -27,7 +27,7 @@ _MARKER = "finished.json"
 _UNFINISHED = "unfinished.json"
 _ANNOTATIONS = "annotations.json"
 # To be raised whenever the drawing changes, so that sets made by older code are made anew.
-_DRAWING = 4
+_DRAWING = 5
 
 
 def write_video(path: Path, frames: np.ndarray, *, fps: int, crf: int) -> None:
@@ -40,10 +40,11 @@ def write_video(path: Path, frames: np.ndarray, *, fps: int, crf: int) -> None:
         crf: x264's constant rate factor; lower is better and larger.
     """
     with av.open(str(path), "w") as container:
-        # One thread, so that the output does not depend on the number of cores; and no B-frames:
-        # deciding where to put them, x264 was seen to differ from run to run on equal frames.
+        # One thread, so that the output does not depend on the number of cores; and nothing that
+        # looks ahead: deciding where to put B-frames and key frames, x264 was seen to differ from
+        # run to run on equal frames.
         options = {"crf": str(crf), "preset": "veryfast", "threads": "1"}
-        options["x264-params"] = "bframes=0"
+        options["x264-params"] = "bframes=0:scenecut=0:rc-lookahead=0"
         stream = container.add_stream("libx264", rate=fps, options=options)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
