@@ -15,6 +15,8 @@ from ar_net_jax.shipped import shipped_dir
 
 # What absl and ml_collections raise on a bad flag.
 _FLAG_ERRORS = (flags.Error, KeyError, AttributeError, TypeError, ValueError)
+# Of a config file of the user's; its other errors keep the traceback that leads to them.
+_FILE_ERRORS = (SyntaxError, ImportError)
 
 
 def shipped_configs() -> list[str]:
@@ -58,6 +60,8 @@ def load_config_dict(spec: str, overrides: Sequence[str] = ()) -> ml_collections
     try:
         values(argv)
         return values.config
+    except _FILE_ERRORS as error:
+        raise UserError(f"--config={spec}: {error}") from error
     except _FLAG_ERRORS as error:
         raise UserError(f"--config={spec}: {_reason(error)}") from error
 

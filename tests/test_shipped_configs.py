@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -145,3 +146,19 @@ def test_a_misspelt_override_is_named() -> None:
     with pytest.raises(UserError, match="batchsize"):
         load_config("demo", ["--config.data.batchsize=3"])
     assert load_config("demo", ["--config.data.batch_size=3"]).data.batch_size == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def get_config(:", r"invalid syntax .*own.py, line 1"),
+        ("import nothing_by_this_name", "No module named 'nothing_by_this_name'"),
+    ],
+)
+def test_a_config_file_that_cannot_be_read_is_named(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        load_config(str(path))
