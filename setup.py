@@ -68,6 +68,7 @@ setup(
         "test": [
             "hypothesis>=6.100",
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "pyyaml>=6",
             "ruff>=0.9",
             "scikit-learn>=1.5",
@@ -78,6 +79,7 @@ setup(
         "torch": ["torch>=2.6"],
         "parity": [
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "timm>=1.0",
             "torch",
             "torchvision",

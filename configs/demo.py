@@ -32,7 +32,9 @@ def _after_warmup(approach: recipes.Variant) -> recipes.Variant:
     def variant(config: ConfigDict) -> None:
         approach(config)
         config.stage_order = ("joint",)
-        config.stages.joint.epochs += config.stages.finetune.epochs
+        config.stages.joint.update(
+            epochs=config.stages.joint.epochs + config.stages.finetune.epochs, select="best"
+        )
 
     return variant
 
@@ -69,9 +71,19 @@ def get_config(variants: str = "") -> ConfigDict:
     fields = {"schedule": "cosine", "warmup_epochs": 0.5}
     config.stages = {
         "warmup": recipes.stage("separate", 40, 0.05, train_policy_features=True, **fields),
-        "joint": recipes.stage("joint", 14, 0.02, tau_decay=-0.2, **fields),
+        # The last epoch: the most accurate may be an early one, whose policy knows nothing yet and
+        # sends every frame to one resolution.
+        "joint": recipes.stage("joint", 14, 0.02, tau_decay=-0.2, select="last", **fields),
+        # Each backbone sees the frames that it will be given, in its BatchNorm statistics too.
         "finetune": recipes.stage(
-            "joint", 14, 0.02, tau_start=0.0, freeze_policy="all", decisions="argmax", **fields
+            "joint",
+            14,
+            0.02,
+            tau_start=0.0,
+            freeze_policy="all",
+            decisions="argmax",
+            routing="routed",
+            **fields,
         ),
     }
     return recipes.apply_variants(config, variants, VARIANTS)
