@@ -95,9 +95,9 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
 
 def _steps(config: Config, flags: argparse.Namespace) -> list[Row]:
     """One row for each call: seconds of a step, and what follows from them."""
-    calls = stage_calls(config, flags.usage)
-    if flags.against_torch:
-        calls |= torch_calls(config)
+    # First, because what is missing shows here, and our own steps take minutes to compile.
+    others = torch_calls(config) if flags.against_torch else {}
+    calls = stage_calls(config, flags.usage) | others
     seconds = time_interleaved(calls, flags.repetitions, title="steps", progress=not flags.quiet)
     flops = step_flops(config)
     rows = []

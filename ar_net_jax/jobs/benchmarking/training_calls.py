@@ -114,7 +114,7 @@ def torch_calls(config: Config) -> dict[str, Call]:
     try:
         import torch
         import torchvision
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # The latter: a pair that does not fit.
         raise UserError(f"--against_torch: {error}; pip install 'ar_net_jax[parity]'") from error
     model = config.model
     names = [*zip(model.backbones, model.resolutions)]
