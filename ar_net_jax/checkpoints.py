@@ -168,8 +168,6 @@ class Checkpoints:
         except Exception as error:
             if not _is_of_the_disk(error):
                 raise
-            # Or orbax may still count the one that failed.
-            self._manager.reload()
             raise UserError(
                 f"{self._directory}: a checkpoint could not be written ({_cause(error)}); the "
                 f"last whole one is kept ({self.describe_latest()}). See that there is space, "

@@ -237,7 +237,7 @@ def _single_resolution(config: ConfigDict, approach: str) -> None:
 def _train_everything(config: ConfigDict) -> None:
     """Baselines have no policy to fix: their last stage trains the whole model."""
     if "finetune" in config.stages:
-        config.stages.finetune.update(freeze_policy="none", decisions="sample")
+        config.stages.finetune.update(freeze_policy="none", decisions="sample", routing="masked")
 
 
 def uniform(config: ConfigDict) -> None:

@@ -35,7 +35,6 @@ def _after_warmup(approach: recipes.Variant) -> recipes.Variant:
         config.stages.joint.update(
             epochs=config.stages.joint.epochs + config.stages.finetune.epochs, select="best"
         )
-        config.stages.finetune.routing = "masked"  # It is not run, but it is checked.
 
     return variant
 

@@ -221,7 +221,7 @@ def test_a_demo_killed_three_times_ends_in_the_same_models(tmp_path: Path) -> No
     # While the data is drawn, in AR-Net's joint stage, and half-way through the baselines.
     for place in ("data/videos/train/00010.mp4", "ar_net/history/1_joint", "lstm/history"):
         process = _start_demo(killed)
-        status = _signal_when(process, signal.SIGKILL, lambda: (killed / place).exists())  # noqa: B023
+        status = _signal_when(process, signal.SIGKILL, (killed / place).exists)
         assert status == -signal.SIGKILL, killed.with_suffix(".log").read_text()
     assert _start_demo(killed).wait() == 0, killed.with_suffix(".log").read_text()
     for run in demo.RUNS:

@@ -23,8 +23,6 @@ from ar_net_jax.training.state import TrainState, state_shardings
 
 Tree = Any
 
-# The values of these change numbers in the program, but neither its size nor its cost.
-_STEPS_PER_EPOCH, _TAU = 1000.0, 1.0
 _MAX_LABELS = 3
 # The batch that the step works on, and those of `DevicePrefetch` behind it.
 _BATCHES = 3
@@ -92,14 +90,7 @@ def _check_stage(config: Config, index: int, mesh: Mesh) -> StageCheck:
     variables = jax.eval_shape(
         lambda key: stages.initial_variables(config, stage, key), jax.random.key(0)
     )
-    program = build_program(
-        config,
-        index,
-        variables["params"],
-        mesh,
-        steps_per_epoch=_STEPS_PER_EPOCH,
-        tau_start=stage.tau_start or _TAU,
-    )
+    program = build_program(config, index, variables["params"], mesh)
     state = jax.eval_shape(lambda v: TrainState.create(v, program.optimizer), variables)
     shardings = state_shardings(state, mesh, shard_optimizer=config.optimizer.shard_state)
     state = jax.tree.map(_laid_out, state, shardings)

@@ -38,8 +38,8 @@ def build_program(
     params: Tree,
     mesh: Mesh,
     *,
-    steps_per_epoch: float,
-    tau_start: float,
+    steps_per_epoch: float = 1000.0,
+    tau_start: float | None = None,
 ) -> StageProgram:
     """Puts a stage's program together; nothing is compiled yet.
 
@@ -48,10 +48,14 @@ def build_program(
         index: the stage's place in `config.stage_order`.
         params: the parameters, or their shapes.
         mesh: the devices.
-        steps_per_epoch: steps per pass over the training videos.
-        tau_start: temperature in the first epoch.
+        steps_per_epoch: steps per pass over the training videos. The default is for programs that
+            no data will run through, where it matters to nothing but numbers.
+        tau_start: temperature in the first epoch; by default what the stage says, or 1 where it
+            says to go on from the stage before.
     """
     stage = config.stages[config.stage_order[index]]
+    if tau_start is None:
+        tau_start = stage.tau_start or 1.0
     schedule = learning_rate(
         stage.schedule,
         stage.learning_rate,

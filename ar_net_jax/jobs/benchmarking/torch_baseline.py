@@ -3,6 +3,7 @@
 Needs torch and torchvision (the extra `parity`).
 """
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,20 @@ from ar_net_jax.errors import UserError
 from ar_net_jax.jobs.benchmarking.rounds import Measurement
 from ar_net_jax.jobs.benchmarking.subjects import Subject
 from ar_net_jax.jobs.timing import Call
+
+
+def import_torch() -> tuple[ModuleType, ModuleType]:
+    """Imports torch and torchvision, extras that only a comparison needs.
+
+    Raises:
+        UserError: one is missing, or the two do not fit together.
+    """
+    try:
+        import torch
+        import torchvision
+    except (ImportError, RuntimeError) as error:
+        raise UserError(f"--against_torch: {error}; pip install 'ar_net_jax[parity]'") from error
+    return torch, torchvision
 
 
 def torch_calls(uniform: Subject, batch: int, platform: str) -> dict[str, Call]:
@@ -28,11 +43,7 @@ def torch_calls(uniform: Subject, batch: int, platform: str) -> dict[str, Call]:
     Raises:
         UserError: no torch or torchvision here, or no such network there.
     """
-    try:
-        import torch
-        import torchvision
-    except ImportError as error:
-        raise UserError(f"--against_torch: {error}; pip install 'ar_net_jax[parity]'") from error
+    torch, torchvision = import_torch()
     model = uniform.config.model
     try:
         network = torchvision.models.get_model(model.backbones[0], num_classes=model.num_classes)

@@ -10,14 +10,12 @@ from jax.sharding import Mesh
 
 from ar_net_jax.config import Config
 from ar_net_jax.errors import UserError
+from ar_net_jax.jobs.benchmarking.torch_baseline import import_torch
 from ar_net_jax.jobs.benchmarking.usage import impose_usage, read_usage
 from ar_net_jax.jobs.timing import Call
 from ar_net_jax.training import devices, stages
 from ar_net_jax.training.program import build_program
 from ar_net_jax.training.state import TrainState, state_shardings
-
-# Values that change numbers in the program, but not its cost.
-_STEPS_PER_EPOCH, _TAU = 1000.0, 1.0
 
 
 def stage_calls(config: Config, usage: str, seed: int = 0) -> dict[str, Call]:
@@ -57,14 +55,7 @@ def _stage_call(
         lambda key: stages.initial_variables(config, stage, key),
         out_shardings=devices.replicated(mesh),
     )(jax.random.key(seed))
-    program = build_program(
-        config,
-        index,
-        variables["params"],
-        mesh,
-        steps_per_epoch=_STEPS_PER_EPOCH,
-        tau_start=stage.tau_start or _TAU,
-    )
+    program = build_program(config, index, variables["params"], mesh)
     state = TrainState.create(variables, program.optimizer)
     shard = config.optimizer.shard_state
     state = jax.device_put(state, state_shardings(state, mesh, shard_optimizer=shard))
@@ -111,11 +102,7 @@ def torch_calls(config: Config) -> dict[str, Call]:
     Raises:
         UserError: no torch or torchvision here, or no such network there.
     """
-    try:
-        import torch
-        import torchvision
-    except (ImportError, RuntimeError) as error:  # The latter: a pair that does not fit.
-        raise UserError(f"--against_torch: {error}; pip install 'ar_net_jax[parity]'") from error
+    torch, torchvision = import_torch()
     model = config.model
     names = [*zip(model.backbones, model.resolutions)]
     if model.has_policy:
