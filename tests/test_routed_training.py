@@ -130,11 +130,16 @@ def test_chosen_frames_and_no_others_are_computed(count: int) -> None:
     masks = []
 
     def run(weights: jax.Array) -> tuple[jax.Array, Any, Any]:
-        def network(x: jax.Array, keys: jax.Array, mask: jax.Array) -> tuple[jax.Array, Any]:
+        def network(
+            weights: jax.Array, stats: Any, x: jax.Array, keys: jax.Array, mask: jax.Array
+        ) -> tuple[jax.Array, Any]:
             jax.debug.callback(lambda m: masks.append(int(m.sum())), mask)
             return x @ weights, {"mean": jnp.sum(x * mask[:, None], 0) / jnp.sum(mask)}
 
-        return run_chosen(network, jnp.asarray(frames), keys, jnp.asarray(selected), 4)
+        stats = {"mean": jnp.zeros(3)}
+        return run_chosen(
+            network, 4, weights, stats, jnp.asarray(frames), keys, jnp.asarray(selected)
+        )
 
     found, stats, number = jax.jit(run)(weights)
     expected = np.where(selected[:, None], frames @ weights, 0)

@@ -1,13 +1,15 @@
 """AR-Net's training under a fixed policy: a backbone sees only the frames it was chosen for.
 
-Forward and backward pass run over chunks of chosen frames; empty chunks are left out. Where the
+Forward and backward pass run over chunks of chosen frames, no more of them than there are. Where the
 masked form normalises a backbone by all frames of the batch, most of which it will never see,
 this form normalises each chunk by its own chosen frames (padding is masked), on each device by
 itself. Chosen frames are spread evenly over the chunks, so that none is nearly empty. The running
 statistics move once a step, by the mean over chunks weighted by their frames.
 """
 
+import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -27,8 +29,9 @@ from ar_net_jax.models.routing import masked_average
 
 Array = jax.Array
 Tree = Any
-# (frames [n, ...], keys [n], mask bool [n]) -> (logits float32 [n, C], new statistics).
-Network = Callable[[Array, Array, Array], tuple[Array, Tree]]
+# (parameters, statistics, frames [n, ...], keys [n], mask bool [n]) -> (logits float32 [n, C], new
+# statistics).
+Network = Callable[[Tree, Tree, Array, Array, Array], tuple[Array, Tree]]
 
 
 def predict_routed(
@@ -93,27 +96,34 @@ def _classify(
     mesh: Mesh | None,
 ) -> tuple[Array, Tree]:
     """One backbone's logits float32 [B, T, C] on selected frames, and its new statistics."""
-    batch, length = selected.shape
+    length = selected.shape[1]
+    classifier = frame_classifier(config, index)
+
+    def network(
+        params: Tree, stats: Tree, frames: Array, keys: Array, mask: Array
+    ) -> tuple[Array, Tree]:
+        x = prepare_frames(frames, config.resolutions[index], config.resize)
+        with nn.intercept_methods(_masked_statistics(mask)):
+            logits, updated = classifier.apply(
+                {"params": params, "batch_stats": stats},
+                x,
+                train=True,
+                keys=keys,
+                mutable=["batch_stats"],
+            )
+        return logits, updated["batch_stats"]
 
     def on_one_device(
         variables: Tree, frames: Array, keys: Array, selected: Array
     ) -> tuple[Array, Tree, Array]:
-        classifier = frame_classifier(config, index)
-
-        def network(frames: Array, keys: Array, mask: Array) -> tuple[Array, Tree]:
-            x = prepare_frames(frames, config.resolutions[index], config.resize)
-            with nn.intercept_methods(_masked_statistics(mask)):
-                logits, updated = classifier.apply(
-                    variables, x, train=True, keys=keys, mutable=["batch_stats"]
-                )
-            return logits, updated["batch_stats"]
-
         logits, total, count = run_chosen(
             network,
+            chunk,
+            variables["params"],
+            variables["batch_stats"],
             flatten_frames(frames),
             per_frame_keys(keys, length),
             selected.reshape(-1),
-            chunk,
         )
         if mesh is not None:
             total, count = lax.psum((total, count), "data")
@@ -150,52 +160,112 @@ def _masked_statistics(mask: Array) -> Callable[..., Any]:
     return intercept
 
 
-def run_chosen(
-    network: Network, frames: Array, keys: Array, selected: Array, chunk: int
-) -> tuple[Array, Tree, Array]:
-    """Runs a network in training on the selected frames; can be differentiated in reverse.
+@dataclasses.dataclass(frozen=True)
+class _Chunks:
+    """The selected frames in as few chunks as hold them, none much emptier than another.
 
-    The loop is over as many chunks as all frames would need, because reverse mode wants a fixed
-    number, and a condition leaves out the empty ones.
+    Attributes:
+        size: frames that a chunk has room for.
+        order: int32 [N], the selected frames first.
+        count: int32 scalar, how many are selected.
+        needed: int32 scalar, number of chunks.
+    """
+
+    size: int
+    order: Array
+    count: Array
+    needed: Array
+
+    @classmethod
+    def of(cls, selected: Array, size: int) -> "_Chunks":
+        size = min(size, selected.shape[0])
+        count = jnp.sum(selected, dtype=jnp.int32)
+        order = jnp.argsort(~selected, stable=True).astype(jnp.int32)
+        return cls(size, order, count, (count + size - 1) // size)
+
+    def frames_of(self, number: Array) -> tuple[Array, Array]:
+        """The frames of a chunk, int32 [size], and which of them are no padding, bool [size]."""
+        first, end = (n * self.count // jnp.maximum(self.needed, 1) for n in (number, number + 1))
+        place = first + jnp.arange(self.size)
+        return self.order[jnp.minimum(place, self.order.shape[0] - 1)], place < end
+
+    def fold(self, body: Callable[[Tree, Array, Array], Tree], start: Tree) -> Tree:
+        """`body(state, frames, mask)` over all chunks."""
+
+        def step(loop: tuple[Array, Tree]) -> tuple[Array, Tree]:
+            number, state = loop
+            return number + 1, body(state, *self.frames_of(number))
+
+        start = (jnp.zeros((), jnp.int32), start)
+        return lax.while_loop(lambda loop: loop[0] < self.needed, step, start)[1]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def run_chosen(
+    network: Network,
+    chunk: int,
+    params: Tree,
+    stats: Tree,
+    frames: Array,
+    keys: Array,
+    selected: Array,
+) -> tuple[Array, Tree, Array]:
+    """Runs a network in training on the selected frames; differentiable in the parameters.
+
+    Forward and backward pass are each a loop over as many chunks as hold the selected frames. The
+    backward one computes its chunk again: kept activations would need room for all frames,
+    whatever their number, and the chunk is small enough to stay near the processor.
 
     Args:
         network: what to run on a chunk.
+        chunk: frames in a chunk.
+        params: of the network.
+        stats: of its BatchNorms before the step.
         frames: [N, ...].
         keys: [N].
         selected: bool [N].
-        chunk: frames in a chunk.
 
     Returns:
         logits float32 [N, C], zeros where not selected; the statistics after each chunk times the
         number of its frames, summed; and the number of selected frames, int32 scalar.
     """
+    chunks = _Chunks.of(selected, chunk)
     total = frames.shape[0]
-    chunk = min(chunk, total)
-    count = jnp.sum(selected, dtype=jnp.int32)
-    needed = (count + chunk - 1) // chunk
-    order = jnp.argsort(~selected, stable=True)
-    empty = jax.tree.map(
-        lambda x: jnp.zeros(x.shape, x.dtype),
-        jax.eval_shape(network, frames[:chunk], keys[:chunk], selected[:chunk]),
-    )
+    some = slice(chunks.size)
+    row, _ = jax.eval_shape(network, params, stats, frames[some], keys[some], selected[some])
 
-    def take(stats: Tree, number: Array) -> tuple[Tree, tuple[Array, Array]]:
-        first, end = (n * count // jnp.maximum(needed, 1) for n in (number, number + 1))
-        place = first + jnp.arange(chunk)
-        mask = place < end
-        index = order[jnp.minimum(place, total - 1)]
-        logits, new = lax.cond(
-            number < needed,
-            lambda: network(frames[index], keys[index], mask),
-            lambda: empty,
-        )
-        weight = jnp.where(number < needed, end - first, 0)
-        stats = jax.tree.map(lambda sum_, x: sum_ + weight * lax.stop_gradient(x), stats, new)
+    def take(state: tuple[Array, Tree], index: Array, mask: Array) -> tuple[Array, Tree]:
+        found, sums = state
+        logits, new = network(params, stats, frames[index], keys[index], mask)
         # Out of bounds, so that padding is not written back.
-        return stats, (logits, jnp.where(mask & (number < needed), index, total))
+        found = found.at[jnp.where(mask, index, total)].set(logits, mode="drop")
+        count = jnp.sum(mask)
+        return found, jax.tree.map(lambda sum_, x: sum_ + count * x, sums, new)
 
-    numbers = jnp.arange(-(-total // chunk))
-    stats, (logits, index) = lax.scan(take, empty[1], numbers)
-    logits = logits.reshape(-1, logits.shape[-1])
-    found = jnp.zeros((total, logits.shape[-1]), logits.dtype)
-    return found.at[index.reshape(-1)].set(logits, mode="drop"), stats, count
+    nothing = jnp.zeros((total, row.shape[1]), row.dtype), jax.tree.map(jnp.zeros_like, stats)
+    found, sums = chunks.fold(take, nothing)
+    return found, sums, chunks.count
+
+
+def _forward(network: Network, chunk: int, *inputs: Tree) -> tuple[tuple, tuple]:
+    return run_chosen(network, chunk, *inputs), inputs
+
+
+def _backward(network: Network, chunk: int, inputs: tuple, grads: tuple) -> tuple:
+    params, stats, frames, keys, selected = inputs
+    by_frame = grads[0]
+
+    def add(total: Tree, index: Array, mask: Array) -> Tree:
+        def logits(params: Tree) -> Array:
+            return network(params, stats, frames[index], keys[index], mask)[0]
+
+        _, pull = jax.vjp(logits, params)
+        (grad,) = pull(jnp.where(mask[:, None], by_frame[index], 0))
+        return jax.tree.map(jnp.add, total, grad)
+
+    start = jax.tree.map(jnp.zeros_like, params)
+    # Nothing else is trained: statistics follow from the forward pass.
+    return _Chunks.of(selected, chunk).fold(add, start), None, None, None, None
+
+
+run_chosen.defvjp(_forward, _backward)
