@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from ar_net_jax.errors import Preempted, UserError
+from ar_net_jax.heap import keep_freed_memory
 
 JOBS = {
     "demo": "make a small data set, train AR-Net and the baselines on it, compare them",
@@ -48,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     # The libraries below log through C++; their chatter would break into the progress bars.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    keep_freed_memory()
     parser = build_parser()
     flags, rest = parser.parse_known_args(argv)
     overrides = [argument for argument in rest if argument.startswith("--config.")]
