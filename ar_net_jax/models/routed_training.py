@@ -1,10 +1,10 @@
 """AR-Net's training under a fixed policy: a backbone sees only the frames it was chosen for.
 
-Forward and backward pass run over chunks of chosen frames, no more of them than there are. Where the
-masked form normalises a backbone by all frames of the batch, most of which it will never see,
-this form normalises each chunk by its own chosen frames (padding is masked), on each device by
-itself. Chosen frames are spread evenly over the chunks, so that none is nearly empty. The running
-statistics move once a step, by the mean over chunks weighted by their frames.
+Forward and backward pass run over chunks of chosen frames, and over no more of them than hold those
+frames. Where the masked form normalises a backbone by all frames of the batch, most of which it
+will never see, this form normalises each chunk by its own chosen frames (padding is masked), on
+each device by itself. Chosen frames are spread evenly over the chunks, so that none is nearly
+empty. The running statistics move once a step, by the mean over chunks weighted by their frames.
 """
 
 import dataclasses
