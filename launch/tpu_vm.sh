@@ -4,13 +4,14 @@
 #
 #   TPU=arnet ZONE=us-east5-b TYPE=v6e-16 launch/tpu_vm.sh \
 #       --config=activitynet --workdir=gs://BUCKET/run \
-#       --config.data.data_dir=gs://BUCKET/data [any other flag of `arnet train`]
+#       --config.data.data_dir=/mnt/data [any other flag of `arnet train`]
 #
 # Edit: the variables below, or set them in the environment. SOURCE is what pip installs on the
 # hosts: a git address of this repository or a package file they can read. Needs `gcloud`, logged
 # in, on the machine this runs on; that machine has to stay up (a small VM, or tmux). The work
-# directory must be a bucket that the slice may write to. JAX learns from the TPU's metadata who
-# the processes are.
+# directory must be a bucket that the slice may write to; the data is read from a folder of each
+# host, such as a bucket mounted with gcsfuse. JAX learns from the TPU's metadata who the processes
+# are.
 #
 # On preemption: a spot slice gets SIGTERM shortly before it is taken; the processes save the
 # present step and end with status 75. Whether or not there was time for that, this script deletes
@@ -68,7 +69,7 @@ trap 'rm -f "$log"' EXIT
 while true; do
   make_slice
   if on_all_hosts "python3 -m venv --upgrade-deps arnet_env && \
-      arnet_env/bin/pip install -q 'jax[tpu]' '$SOURCE'"; then
+      arnet_env/bin/pip install -q 'jax[tpu]' gcsfs '$SOURCE'"; then
     # The status is printed, because gcloud has one status for all hosts.
     on_all_hosts "arnet_env/bin/arnet train $arguments; status=\$?; \
         echo \"arnet ended with status \$status\"; exit \$status" 2>&1 | tee "$log"

@@ -29,6 +29,7 @@ from ar_net_jax.config import Approach, Config
 from ar_net_jax.config_files import apply_overrides, load_config
 from ar_net_jax.errors import UserError
 from ar_net_jax.model import check_variables, load_config_and_variables
+from ar_net_jax.storage import local_path, open_storage
 from ar_net_jax.weights.export import (
     holds_config,
     load_safetensors,
@@ -101,7 +102,7 @@ def convert(
         UserError: an unreadable source, one that does not fit the config, an unsuitable target,
             or a config that the target cannot express. Nothing is written then.
     """
-    source, to = Path(source), Path(to)
+    source, to = open_storage(source), local_path("--to", to)
     _check_target(to)
     config, variables = _read(source, approach, config, overrides)
     if to.name.endswith(SAFETENSORS):

@@ -2,16 +2,19 @@
 
 from pathlib import Path
 
+from etils import epath
+
 from ar_net_jax.config import DataConfig
 from ar_net_jax.data import registry
 from ar_net_jax.data.embedded_plan import EmbeddedSpec
 from ar_net_jax.data.source import VideoSource
 from ar_net_jax.errors import UserError
+from ar_net_jax.storage import is_remote, local_path
 
 
 def prepare_data(
     data: DataConfig,
-    workdir: Path,
+    workdir: epath.Path,
     *,
     spec: EmbeddedSpec | None = None,
     progress: bool = True,
@@ -28,9 +31,11 @@ def prepare_data(
         The directory to open splits from.
 
     Raises:
-        UserError: an unknown data set, a missing, empty or mostly bad source.
+        UserError: an unknown data set, a missing, empty or mostly bad source, data in a bucket.
     """
-    if not data.data_dir and "://" in str(workdir):
+    for name in ("data_dir", "source_dir"):
+        local_path(f"config.data.{name}", getattr(data, name))
+    if not data.data_dir and is_remote(workdir):
         raise UserError(
             f"config.data.data_dir: give a local directory; the data cannot be read from {workdir}"
         )

@@ -29,6 +29,7 @@ from ar_net_jax.jobs.report import package_versions, print_table, write_report
 from ar_net_jax.jobs.scoring import Evaluation, evaluate_model, measure_speed
 from ar_net_jax.metrics import chance_level
 from ar_net_jax.model import load_config_and_variables
+from ar_net_jax.storage import local_path
 from ar_net_jax.training.compilation import keep_compiled_programs
 from ar_net_jax.training.loop import train
 
@@ -66,7 +67,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     """Runs the job."""
-    workdir, progress = Path(flags.workdir), not flags.quiet
+    workdir, progress = local_path("--workdir", flags.workdir), not flags.quiet
     keep_compiled_programs(workdir / "compiled")
     seeded = [f"--config.seed={flags.seed}", *overrides]
     durations: dict[str, float] = {}

@@ -16,7 +16,6 @@ Examples:
 import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from ar_net_jax.config_files import apply_overrides
 from ar_net_jax.jobs.data import open_split, prepare_data
@@ -25,6 +24,7 @@ from ar_net_jax.jobs.processes import add_process_flags, first_then_others, join
 from ar_net_jax.jobs.report import package_versions, print_table
 from ar_net_jax.jobs.scoring import evaluate_model
 from ar_net_jax.model import check_variables, find_model, load_config_and_variables
+from ar_net_jax.storage import open_storage
 from ar_net_jax.training.compilation import keep_compiled_programs
 from ar_net_jax.training.distributed import is_first
 
@@ -93,7 +93,7 @@ def _evaluate(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
         return
     print_table(rows)
     default = model_dir.parent / f"evaluation_{flags.split}.json"
-    output = Path(flags.output) if flags.output else default
+    output = open_storage(flags.output) if flags.output else default
     figures = {"results": rows, "split": flags.split, "versions": package_versions()}
     output.write_text(json.dumps({**figures, "config": config.to_dict()}, indent=2) + "\n")
     print(f"figures: {output}")

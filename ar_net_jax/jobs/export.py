@@ -17,7 +17,6 @@ import json
 import time
 import typing
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -38,6 +37,7 @@ from ar_net_jax.jobs.report import package_versions
 from ar_net_jax.model import find_model, load_config_and_variables
 from ar_net_jax.models.chunks import plan_chunks
 from ar_net_jax.models.routing import Chunks
+from ar_net_jax.storage import local_path
 
 _OPEN = "symbolic"
 
@@ -88,7 +88,7 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     """Runs the job."""
     if overrides:
         raise UserError(f"{overrides[0]}: a trained model is used as it is; leave this out")
-    output = Path(flags.output)
+    output = local_path("--output", flags.output)
     check_target(output)
     description = output.with_name(f"{output.name}.json")
     check_target(description)

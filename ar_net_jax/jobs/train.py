@@ -21,13 +21,12 @@ Examples:
 import argparse
 from collections.abc import Sequence
 
-from etils import epath
-
 from ar_net_jax.config_files import load_config, shipped_configs
 from ar_net_jax.errors import UserError
 from ar_net_jax.jobs.data import open_split, prepare_data
 from ar_net_jax.jobs.dry_run import check_memory
 from ar_net_jax.jobs.processes import add_process_flags, first_then_others, joined
+from ar_net_jax.storage import open_storage
 from ar_net_jax.training.compilation import describe_programs, keep_compiled_programs
 from ar_net_jax.training.distributed import is_first
 from ar_net_jax.training.loop import train
@@ -85,7 +84,7 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
         if flags.dry_run:
             check_memory(config)
             return
-        workdir, progress = epath.Path(flags.workdir), not flags.quiet and is_first()
+        workdir, progress = open_storage(flags.workdir), not flags.quiet and is_first()
         keep_compiled_programs(workdir / "compiled")
         if not (workdir / "checkpoints").exists():
             pretrained_variables(config)  # Whatever is wrong with them shows now, not hours later.

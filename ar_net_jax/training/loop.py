@@ -13,10 +13,11 @@ from typing import Any
 
 from etils import epath
 
-from ar_net_jax.checkpoints import load_model, save_model
+from ar_net_jax.checkpoints import holds_model, load_model, save_model
 from ar_net_jax.config import Config
 from ar_net_jax.data.source import VideoSource
 from ar_net_jax.errors import UserError
+from ar_net_jax.storage import write_text
 from ar_net_jax.training.distributed import is_first, wait_for_all
 from ar_net_jax.training.preemption import PreemptionNotice
 from ar_net_jax.training.stage_log import Reporting
@@ -59,7 +60,7 @@ def train(
     workdir = epath.Path(workdir)
     model_dir = workdir / "model"
     _check_workdir(config, workdir)
-    if model_dir.exists():
+    if holds_model(model_dir):
         return model_dir
     reporting = reporting or Reporting()
     variables = load_model(config.init_from)[0] if config.init_from else None
@@ -129,7 +130,5 @@ def _full_disk_explained(workdir: epath.Path) -> Iterator[None]:
 
 
 def _write_json(path: epath.Path, value: Any) -> None:
-    """Writes a file in one move: a kill must not leave half of it for the next call to read."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=2))
-    partial.replace(path)
+    """Writes a record whole, for the next call to read."""
+    write_text(path, json.dumps(value, indent=2))

@@ -130,6 +130,8 @@ class StageLog:
     def flush(self) -> None:
         """Sees that what was written is where a killed run leaves it."""
         self._writer.flush()
+        if self._examples is not None:
+            self._examples.flush()
 
     def _say(self, line: str) -> None:
         if self._lines:

@@ -3,7 +3,9 @@
 TensorFlow is not needed for it.
 """
 
+import io
 import json
+import logging
 import math
 import os
 import types
@@ -14,6 +16,9 @@ import jax
 import numpy as np
 import tensorboardX
 from etils import epath
+from tensorboardX import record_writer
+
+from ar_net_jax.storage import is_remote
 
 HISTORY = "metrics.jsonl"
 
@@ -37,7 +42,7 @@ class StepLines:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         kept = _lines_until(self._path, -1 if resume_step is None else resume_step)
         self._file, self._text = None, "".join(kept)
-        if "://" in os.fspath(self._path):
+        if is_remote(self._path):
             return
         # Replaced in one move: a kill while rewriting must not lose the history.
         rewritten = self._path.with_suffix(".tmp")
@@ -160,9 +165,51 @@ class ExampleLog:
         fields = ("epoch", "example_id")
         self._lines.add(step, {name: _own_rows(batch[name]).tolist() for name in fields})
 
+    def flush(self) -> None:
+        """Sees that what was written is where a killed run leaves it."""
+        self._lines.flush()
+
     def close(self) -> None:
         """Writes out what is pending."""
         self._lines.close()
+
+
+class _BucketEvents:
+    """An event file in a bucket, written anew by each flush because it cannot grow there.
+
+    The thread of tensorboardX's own one ends at the first upload that fails, and the training
+    then waits for it for ever.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path, self._data = epath.Path(path), io.BytesIO()
+
+    def write(self, data: bytes) -> None:
+        """Adds to the file."""
+        self._data.write(data)
+
+    def flush(self) -> None:
+        """Uploads the file so far; where that fails, the next flush makes up for it."""
+        try:
+            self._path.write_bytes(self._data.getvalue())
+        except Exception as error:  # Of gcsfs, aiohttp, google.auth, or an OSError.
+            logging.warning("%s: could not be written (%s)", self._path, error)
+
+    def close(self) -> None:
+        """Uploads what is pending."""
+        self.flush()
+
+
+class _BucketEventsFactory:
+    """What tensorboardX asks for event files in buckets."""
+
+    open = staticmethod(_BucketEvents)
+
+    def directory_check(self, path: str) -> None:
+        """A bucket's folders need not be made."""
+
+
+record_writer.register_writer_factory("gs", _BucketEventsFactory())
 
 
 def _own_rows(column: jax.Array) -> np.ndarray:

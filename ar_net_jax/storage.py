@@ -1,0 +1,108 @@
+"""Where runs and models live: a local or shared folder, or a bucket of Google Cloud Storage.
+
+A bucket has no folders that could be renamed and no files that could grow. An object that is
+written appears whole, so what must never be seen half-written is written there without a detour.
+"""
+
+import functools
+import os
+from pathlib import Path
+
+from etils import epath
+
+from ar_net_jax.errors import UserError
+
+_BUCKETS = "gs://"
+
+
+def is_remote(path: epath.PathLike) -> bool:
+    """Whether a path is one in a bucket.
+
+    >>> is_remote("gs://bucket/run"), is_remote("/shared/run")
+    (True, False)
+    """
+    return "://" in os.fspath(path)
+
+
+def absolute(path: epath.PathLike) -> epath.Path:
+    """The absolute path; what is in a bucket has no other.
+
+    >>> absolute("gs://bucket/run")
+    PosixGPath('gs://bucket/run')
+    """
+    path = epath.Path(path)
+    # `resolve` would look for a folder named `gs:` in the present directory.
+    return path if is_remote(path) else path.resolve()
+
+
+def open_storage(directory: epath.PathLike) -> epath.Path:
+    """The path of a run or a model, once it is sure that it can be reached.
+
+    Args:
+        directory: local, which need not exist, or `gs://BUCKET/...`.
+
+    Raises:
+        UserError: storage of another kind, a package that is missing, a bucket that cannot be
+            opened.
+    """
+    text = os.fspath(directory)
+    if not is_remote(text):
+        return epath.Path(text)
+    scheme, _, rest = text.partition("://")
+    if f"{scheme}://" != _BUCKETS:
+        raise UserError(
+            f"{text}: checkpoints cannot be kept in {scheme}:// storage; give a local or shared "
+            f"directory, or {_BUCKETS}BUCKET/..."
+        )
+    bucket, _, name = rest.partition("/")
+    if not bucket or not name.strip("/"):
+        raise UserError(f"{text}: names no directory in a bucket; give {_BUCKETS}BUCKET/RUN")
+    _open_bucket(text, bucket)
+    return epath.Path(text)
+
+
+def local_path(flag: str, path: epath.PathLike) -> Path:
+    """The path of something that is only ever written locally.
+
+    Raises:
+        UserError: it lies in a bucket.
+    """
+    if is_remote(path):
+        raise UserError(f"{flag}: {os.fspath(path)} is in a bucket; give a local path")
+    return Path(path)
+
+
+def write_text(path: epath.Path, text: str) -> None:
+    """Writes a file in one move: a kill leaves what was there before, or all of the new."""
+    if is_remote(path):
+        path.write_text(text)
+        return
+    partial = path.with_suffix(".partial")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+@functools.cache
+def _open_bucket(directory: str, bucket: str) -> None:
+    """Asks for a bucket as orbax will, so that what is wrong shows before any work."""
+    try:
+        import fsspec
+        import gcsfs  # noqa: F401
+        from google.cloud import storage
+    except ImportError as error:
+        raise UserError(
+            f"{directory}: {error.name or error} is missing; pip install 'ar_net_jax[gcs]'"
+        ) from error
+    # Other processes, and tensorstore in this one, write to the same bucket unseen by gcsfs, so
+    # what it remembers of a folder would be out of date.
+    fsspec.config.conf.setdefault("gcs", {}).setdefault("use_listings_cache", False)
+    try:
+        storage.Client().get_bucket(bucket)
+    except Exception as error:  # Of google.auth, google.api_core, requests, or an OSError.
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(
+            f"{directory}: the bucket cannot be opened ({reason[0]}); see that it exists, that "
+            "GOOGLE_CLOUD_PROJECT names its project, and that `gcloud auth application-default "
+            "login` or the machine's service account may read it (storage.buckets.get) and write "
+            "its objects"
+        ) from error
