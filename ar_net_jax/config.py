@@ -269,6 +269,11 @@ class Config:
                 f"{path}.routing",
                 f"approach '{self.model.approach}' chooses nothing to route by; use 'masked'",
             )
+            require(
+                stage.separate_weight == 0 or self.model.approach not in ("uniform", "lstm"),
+                f"{path}.separate_weight",
+                f"approach '{self.model.approach}' is one network; set it to 0",
+            )
             takes_over = (
                 self.model.approach == "ar_net"
                 and (stage.objective, stage.decisions) == ("joint", "sample")

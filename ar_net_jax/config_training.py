@@ -83,6 +83,9 @@ class StageConfig:
             dropout stays on); `all` (parameters, statistics and dropout).
         train_policy_features: in a `separate` stage, train the policy's extractor too.
         decisions: in a `joint` stage, `sample` by Gumbel-Softmax or take the `argmax`.
+        separate_weight: in a masked `joint` stage, weight of the networks' own losses beside eq.
+            12: the sum that a `separate` stage minimises, each network classifying by all frames.
+            So a network goes on learning that the policy gives few frames to. 0 in the paper.
         routing: with a frozen policy, train each backbone on all frames (`masked`, as released),
             or on those alone that the policy chose it for (`routed`, much less work; see
             `models.routed_training` for what that does to BatchNorm).
@@ -102,6 +105,7 @@ class StageConfig:
     freeze_policy: Literal["none", "parameters", "all"] = "none"
     train_policy_features: bool = False
     decisions: Literal["sample", "argmax"] = "sample"
+    separate_weight: float = 0.0
     routing: Literal["masked", "routed"] = "masked"
     routed_chunk: int = 16
     select: Literal["best", "last"] = "best"
@@ -123,5 +127,12 @@ class StageConfig:
             f"{path}.routing",
             "'routed' computes only what the policy chose, which teaches it nothing; freeze it in "
             "a joint stage",
+        )
+        require(self.separate_weight >= 0, f"{path}.separate_weight", "must not be negative")
+        require(
+            self.separate_weight == 0 or (self.objective, self.routing) == ("joint", "masked"),
+            f"{path}.separate_weight",
+            "needs every network's prediction on every frame beside the joint one; set it to 0, or "
+            "take a joint stage with masked routing",
         )
         require(self.routed_chunk >= 1, f"{path}.routed_chunk", "must be at least 1 frame")

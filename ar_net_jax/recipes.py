@@ -141,6 +141,7 @@ def stage(objective: str, epochs: int, learning_rate: float, **fields: Any) -> d
         "freeze_policy": "none",
         "train_policy_features": False,
         "decisions": "sample",
+        "separate_weight": 0.0,
         "routing": "masked",
         "routed_chunk": 16,
         "select": "best",

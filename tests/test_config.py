@@ -154,6 +154,28 @@ FAULTS = {
         },
         "config.stages.joint.objective: approach 'lstm' is one network",
     ),
+    "own losses of one network": (
+        {
+            "model": {
+                "approach": "lstm",
+                "resolutions": (16,),
+                "backbones": ("resnet8_tiny",),
+                "skips": (),
+            },
+            "stages__joint__separate_weight": 1.0,
+        },
+        "config.stages.joint.separate_weight: approach 'lstm' is one network",
+    ),
+    "own losses where few frames are computed": (
+        {
+            "stages__joint": {
+                "routing": "routed",
+                "freeze_policy": "all",
+                "separate_weight": 1.0,
+            }
+        },
+        "config.stages.joint.separate_weight: needs every network's prediction on every frame",
+    ),
 }
 
 

@@ -168,6 +168,17 @@ def test_freezing_the_policy(freeze: str, params: bool, statistics: bool) -> Non
         assert parts[1] == pytest.approx(usage[0], rel=1e-5), "1 GFLOP for the 24 px, 0 for others"
 
 
+def test_the_networks_own_losses_are_those_of_a_separate_stage() -> None:
+    stage = dataclasses.replace(JOINT, separate_weight=0.5)
+    state, (found,) = _train(AR_NET, stage, steps=1)
+    _, (separate,) = _train(AR_NET, WARMUP, steps=1)
+    assert found["loss/separate"] == pytest.approx(separate["loss"], rel=1e-5)
+    parts = [found[f"loss/{name}"] for name in ("accuracy", "efficiency", "uniform", "separate")]
+    assert found["loss"] == pytest.approx(np.dot([0.9, 0.1, 0.3, 0.5], parts), rel=1e-5)
+    plain, _ = _train(AR_NET, JOINT, steps=1)
+    assert _changed(plain.params["backbone_0"], state.params["backbone_0"]) is not False
+
+
 def test_the_temperature_falls_once_an_epoch() -> None:
     _, metrics = _train(AR_NET, JOINT, steps=5)
     expected = 5.0 * np.exp(-0.045 * np.array([0, 0, 1, 1, 2]))

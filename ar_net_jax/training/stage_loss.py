@@ -160,16 +160,28 @@ class StageLoss:
             )
             logits, one_hot = prediction.logits, prediction.one_hot
             batch_stats = updated["batch_stats"]
-        if not self._decides:
+        metrics: Metrics = {}
+        if self._decides:
+            loss, parts = total_loss(
+                config, logits, labels, one_hot, self.action_gflops, batch_usage
+            )
+            usage = jnp.mean(one_hot, axis=(0, 1))
+            named = zip(self.config.model.space.names, usage, strict=True)
+            metrics = {"tau": tau, **{f"usage/{name}": share for name, share in named}}
+            metrics |= {f"loss/{name}": part for name, part in parts.items()}
+        else:
             # Nothing is decided by learning, so equations 10 and 11 have nothing to act on.
             loss = classification_loss(logits, labels, config.classification)
-            return loss, ({"loss": loss}, batch_stats)
-        loss, parts = total_loss(config, logits, labels, one_hot, self.action_gflops, batch_usage)
-        usage = jnp.mean(one_hot, axis=(0, 1))
-        named = zip(self.config.model.space.names, usage, strict=True)
-        metrics = {"loss": loss, "tau": tau, **{f"usage/{name}": share for name, share in named}}
-        metrics |= {f"loss/{name}": part for name, part in parts.items()}
-        return loss, (metrics, batch_stats)
+        if self.stage.separate_weight:
+            metrics["loss/separate"] = self._separate_losses(prediction.frame_logits, labels)
+            loss += self.stage.separate_weight * metrics["loss/separate"]
+        return loss, ({"loss": loss, **metrics}, batch_stats)
+
+    def _separate_losses(self, frame_logits: Array, labels: Array) -> Array:
+        """The sum of the networks' own losses, from their predictions [B, T, L, C]."""
+        by_network = jnp.moveaxis(jnp.mean(frame_logits, axis=1), 1, 0)
+        kind = self.config.loss.classification
+        return sum(classification_loss(logits, labels, kind) for logits in by_network)
 
 
 def _imposed(batch: Batch) -> Batch:
