@@ -45,10 +45,16 @@ def quick(config: ConfigDict) -> None:
         config.stages[name].epochs = 1
 
 
+def _lstm(config: ConfigDict) -> None:
+    """One network, so nothing beside its own loss."""
+    _after_warmup(recipes.lstm)(config)
+    config.stages.joint.separate_weight = 0.0
+
+
 VARIANTS: dict[str, recipes.Variant] = {
     "quick": quick,
     "controls": controls,
-    "lstm": _after_warmup(recipes.lstm),
+    "lstm": _lstm,
     "random_policy": _after_warmup(recipes.random_policy),
     "multi_scale": _after_warmup(recipes.multi_scale),
 }
@@ -70,15 +76,24 @@ def get_config(variants: str = "") -> ConfigDict:
     config.loss.update(efficiency_weight=50.0)
     fields = {"schedule": "cosine", "warmup_epochs": 0.5}
     config.stages = {
-        "warmup": recipes.stage("separate", 40, 0.05, train_policy_features=True, **fields),
-        # The last epoch: the most accurate may be an early one, whose policy knows nothing yet and
-        # sends every frame to one resolution.
-        "joint": recipes.stage("joint", 14, 0.02, tau_decay=-0.2, select="last", **fields),
+        "warmup": recipes.stage("separate", 48, 0.05, train_policy_features=True, **fields),
+        "joint": recipes.stage(
+            "joint",
+            20,
+            0.02,
+            tau_decay=-0.15,
+            # Few videos: the networks go on learning from all frames while the policy learns.
+            separate_weight=1.0,
+            # The last epoch: the most accurate may be an early one, whose policy knows nothing yet
+            # and sends every frame to one resolution.
+            select="last",
+            **fields,
+        ),
         # Each backbone sees the frames that it will be given, in its BatchNorm statistics too.
         "finetune": recipes.stage(
             "joint",
-            14,
-            0.02,
+            4,
+            0.005,
             tau_start=0.0,
             freeze_policy="all",
             decisions="argmax",
