@@ -1,9 +1,10 @@
 """Makes a small data set of real video files, trains AR-Net and its baselines, compares them.
 
 Everything runs on a CPU in minutes. The data set is drawn by program and written as H.264 files;
-then AR-Net is trained in its three stages, and so are Uniform, LSTM, Random policy and
-Multi-Scale, on the same videos for the same number of epochs. Choices are made on the validation
-split; the table shows the test split. Running the same command again goes on where it stopped.
+then AR-Net is trained in its three stages, and after it, one a core, Uniform, LSTM, Random policy
+and Multi-Scale, on the same videos for the same number of epochs. Choices are made on the
+validation split; the table shows the test split. Running the same command again goes on where it
+stopped.
 
 The work directory gets table.md, results.json, curve.png (mAP against GFLOPs per video),
 decisions.png (what the policy made of some videos) and the trained models, for `arnet evaluate`.
@@ -27,11 +28,11 @@ from ar_net_jax.jobs.data import open_split, prepare_data
 from ar_net_jax.jobs.decisions import plot_decisions
 from ar_net_jax.jobs.report import package_versions, print_table, write_report
 from ar_net_jax.jobs.scoring import Evaluation, evaluate_model, measure_speed
+from ar_net_jax.jobs.side_by_side import Training, run_trainings
 from ar_net_jax.metrics import chance_level
 from ar_net_jax.model import load_config_and_variables
 from ar_net_jax.storage import local_path
 from ar_net_jax.training.compilation import keep_compiled_programs
-from ar_net_jax.training.loop import train
 
 # Name of the run's folder -> (variant of the demo config, name in the table). The baselines start
 # from the warm-up of the first.
@@ -76,21 +77,32 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     spec = QUICK_DATA if flags.quick else None
     data_dir = prepare_data(config.data, workdir, spec=spec, progress=progress)
     durations["data"] = time.monotonic() - started
-    splits = {
-        name: open_split(config.data, data_dir, name, config.model.num_classes)
-        for name in ("train", "validation", "test")
-    }
-    for index, (name, (variant, title)) in enumerate(RUNS.items(), 1):
-        print(f"[{index}/{len(RUNS)}] training {title}", flush=True)
-        start = [] if name == "ar_net" else [f"--config.init_from={_warmup_dir(workdir)}"]
-        run_config = load_config(_spec(variant, flags.quick), [*seeded, *start])
-        started = time.monotonic()
-        train(run_config, workdir / name, splits["train"], splits["validation"], progress=progress)
-        durations[name] = time.monotonic() - started
+    test = open_split(config.data, data_dir, "test", config.model.num_classes)
+    baselines = _trainings(workdir, data_dir, flags, seeded)
+    durations |= run_trainings({"ar_net": baselines.pop("ar_net")})
+    durations |= run_trainings(baselines)
     started = time.monotonic()
-    rows, ar_net = _evaluate_all(workdir, splits["test"])
+    rows, ar_net = _evaluate_all(workdir, test)
     durations["evaluation"] = time.monotonic() - started
-    _write(workdir, config, rows, ar_net, splits["test"], data_dir, durations)
+    _write(workdir, config, rows, ar_net, test, data_dir, durations)
+
+
+def _trainings(
+    workdir: Path, data_dir: Path, flags: argparse.Namespace, overrides: Sequence[str]
+) -> dict[str, Training]:
+    """The trainings by name of the run, AR-Net's first."""
+    trainings = {}
+    for name, (variant, title) in RUNS.items():
+        start = [] if name == "ar_net" else [f"--config.init_from={_warmup_dir(workdir)}"]
+        trainings[name] = Training(
+            title,
+            load_config(_spec(variant, flags.quick), [*overrides, *start]),
+            workdir=workdir / name,
+            data_dir=data_dir,
+            compiled=workdir / "compiled",
+            progress=not flags.quiet,
+        )
+    return trainings
 
 
 def _spec(variant: str, quick: bool) -> str:

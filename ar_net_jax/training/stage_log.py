@@ -30,11 +30,15 @@ class Reporting:
         lines: print a line every `config.log_every` steps.
         profile: first and last step of each stage to profile, or None.
         examples: record which examples each step saw.
+        title: of the run, to go before the stage's name on the bar.
+        row: of the bar, where several runs show theirs at a time.
     """
 
     lines: bool = False
     profile: tuple[int, int] | None = None
     examples: bool = False
+    title: str = ""
+    row: int = 0
 
 
 class StageLog:
@@ -76,7 +80,8 @@ class StageLog:
             tqdm(
                 total=self._last,
                 initial=done,
-                desc=stage,
+                desc=f"{reporting.title} {stage}".lstrip(),
+                position=reporting.row or None,
                 unit="step",
                 # Beside lines, in a log file a bar would only be in the way.
                 disable=(None if reporting.lines else False) if progress and is_first() else True,
