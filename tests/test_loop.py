@@ -157,6 +157,10 @@ def test_interrupted_twice_it_ends_with_the_very_same_variables(
             with pytest.raises(Killed):
                 train(_config(), workdir, *splits, progress=False)
         assert not (workdir / "model").exists()
+    # The warm-up is done by now, so there is nothing to do up to its end.
+    handed_on = train(_config(), workdir, *splits, progress=False, until="warmup")
+    assert handed_on == workdir / "stages" / "warmup"
+    assert not (workdir / "model").exists()
     train(_config(), workdir, *splits, progress=False)
     for part in ("stages/warmup", "stages/joint", "model"):
         _assert_same(load_model(workdir / part)[0], load_model(undisturbed / part)[0])

@@ -42,6 +42,7 @@ class Training:
         data_dir: where its data is prepared.
         compiled: where compiled programs are kept.
         progress: whether to show a bar.
+        until: the stage to end with for now, as in `train`.
     """
 
     title: str
@@ -50,6 +51,7 @@ class Training:
     data_dir: Path
     compiled: Path
     progress: bool
+    until: str | None = None
 
     def run(self, reporting: Reporting | None = None) -> None:
         """Trains, or goes on where an earlier call stopped; raises what `train` raises."""
@@ -58,7 +60,14 @@ class Training:
             open_split(config.data, self.data_dir, name, config.model.num_classes)
             for name in ("train", "validation")
         )
-        train(config, self.workdir, *splits, progress=self.progress, reporting=reporting)
+        train(
+            config,
+            self.workdir,
+            *splits,
+            progress=self.progress,
+            reporting=reporting,
+            until=self.until,
+        )
 
 
 @dataclasses.dataclass

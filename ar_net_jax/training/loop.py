@@ -36,6 +36,7 @@ def train(
     *,
     progress: bool = True,
     reporting: Reporting | None = None,
+    until: str | None = None,
 ) -> epath.Path:
     """Trains a model through all stages, or goes on where an earlier call stopped.
 
@@ -48,9 +49,10 @@ def train(
         validation_split: the videos on which epochs are compared.
         progress: whether to show progress bars.
         reporting: what else to show and record.
+        until: the stage to end with for now; another call does the rest. All stages by default.
 
     Returns:
-        The directory of the finished model.
+        The directory of the finished model, or of what the stage `until` hands on.
 
     Raises:
         UserError: the config asks for what the data or the work directory cannot give, a record
@@ -84,6 +86,8 @@ def train(
                 if is_first():
                     _write_json(stage_dir / _STAGE_RECORD, record)
                 wait_for_all(f"end of stage {name}")
+            if name == until:
+                return stage_dir
             variables = load_model(stage_dir)[0]
             tau = json.loads((stage_dir / _STAGE_RECORD).read_text())["tau"]
     save_model(model_dir, variables, config.to_dict())
