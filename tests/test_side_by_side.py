@@ -50,8 +50,16 @@ def _await(*files: Path) -> None:
 
 
 def _probe(folder: Path, name: str, behaviour: str = "end", *others: str) -> Probe:
-    files = tuple(folder / other for other in others)
-    return Probe(name, Config(), folder / name, folder, folder / "cc", False, files, behaviour)
+    return Probe(
+        title=name,
+        config=Config(),
+        workdir=folder / name,
+        data_dir=folder,
+        compiled=folder / "compiled",
+        progress=False,
+        others=tuple(folder / other for other in others),
+        behaviour=behaviour,
+    )
 
 
 @pytest.fixture(autouse=True)
