@@ -8,12 +8,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from signalling import signal_when
 
 from ar_net_jax.checkpoints import load_model
 from ar_net_jax.data import registry
@@ -92,18 +92,6 @@ def _lines(workdir: Path) -> int:
     return len(_history(workdir, "metrics.jsonl").splitlines())
 
 
-def _signal_when(
-    process: subprocess.Popen, number: signal.Signals, ready: Callable[[], bool]
-) -> int:
-    """Sends a signal once the condition holds; returns the exit status."""
-    deadline = time.monotonic() + 200
-    while not ready() and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    process.send_signal(number)
-    return process.wait(timeout=100)
-
-
 def _assert_same_run(one: Path, other: Path) -> None:
     models = (load_model(workdir / "model")[0] for workdir in (one, other))
     jax.tree.map(np.testing.assert_array_equal, *models)
@@ -123,9 +111,9 @@ def test_killed_once_and_told_to_stop_once_it_ends_in_the_same_model(
 ) -> None:
     workdir = tmp_path / "disturbed"
     process = runs.start(workdir)
-    assert _signal_when(process, signal.SIGKILL, lambda: _lines(workdir) >= 7) == -signal.SIGKILL
+    assert signal_when(process, signal.SIGKILL, lambda: _lines(workdir) >= 7) == -signal.SIGKILL
     process = runs.start(workdir)
-    status = _signal_when(process, signal.SIGTERM, lambda: _lines(workdir) >= 17)
+    status = signal_when(process, signal.SIGTERM, lambda: _lines(workdir) >= 17)
     assert status == Preempted.EXIT_STATUS == 75
     done = json.loads(_history(workdir, "metrics.jsonl").splitlines()[-1])["step"]
     assert (workdir / "checkpoints" / "joint" / str(done)).exists(), "the very last step is saved"
@@ -154,7 +142,7 @@ def test_processes_stop_together_when_one_is_told_to(
         return [runs.start(workdir, *flags, f"--process_id={i}") for i in (0, 1)]
 
     first, second = start_both()
-    _signal_when(second, signal.SIGTERM, lambda: _lines(workdir) >= 7)
+    signal_when(second, signal.SIGTERM, lambda: _lines(workdir) >= 7)
     assert [first.wait(timeout=100), second.returncode] == [75, 75]
     done = json.loads(_history(workdir, "metrics.jsonl").splitlines()[-1])["step"]
     assert (workdir / "checkpoints" / "joint" / str(done)).exists()
@@ -221,7 +209,7 @@ def test_a_demo_killed_three_times_ends_in_the_same_models(tmp_path: Path) -> No
     # While the data is drawn, in AR-Net's joint stage, and half-way through the baselines.
     for place in ("data/videos/train/00010.mp4", "ar_net/history/1_joint", "lstm/history"):
         process = _start_demo(killed)
-        status = _signal_when(process, signal.SIGKILL, (killed / place).exists)
+        status = signal_when(process, signal.SIGKILL, (killed / place).exists)
         assert status == -signal.SIGKILL, killed.with_suffix(".log").read_text()
     assert _start_demo(killed).wait() == 0, killed.with_suffix(".log").read_text()
     for run in demo.RUNS:

@@ -11,10 +11,11 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from signalling import signal_when
 
 from ar_net_jax.config import DataConfig
 from ar_net_jax.data import registry
@@ -247,17 +248,6 @@ class Runs:
         return (self.directory / "log").read_text()
 
 
-def _signal_when(
-    process: subprocess.Popen, number: signal.Signals, ready: Callable[[], bool]
-) -> int:
-    deadline = time.monotonic() + 200
-    while not ready() and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(number)
-    return process.wait(timeout=200)
-
-
 @pytest.mark.slow
 def test_a_run_in_a_bucket_killed_and_told_to_stop_ends_as_a_local_one(
     emulator: Emulator, tmp_path: Path
@@ -270,10 +260,10 @@ def test_a_run_in_a_bucket_killed_and_told_to_stop_ends_as_a_local_one(
         names = emulator.names(f"{saved}/")
         return f"{saved}/state/" in names and f"{saved}/commit_success.txt" not in names
 
-    status = _signal_when(runs.train("gs://bucket/run"), signal.SIGKILL, lambda: in_save_of(8))
+    status = signal_when(runs.train("gs://bucket/run"), signal.SIGKILL, lambda: in_save_of(8))
     assert status == -signal.SIGKILL, runs.log()
     assert in_save_of(8), "killed too late to show anything"
-    status = _signal_when(runs.train("gs://bucket/run"), signal.SIGTERM, lambda: in_save_of(12))
+    status = signal_when(runs.train("gs://bucket/run"), signal.SIGTERM, lambda: in_save_of(12))
     assert status == Preempted.EXIT_STATUS, runs.log()
     assert runs.train("gs://bucket/run").wait(timeout=300) == 0, runs.log()
     for name in ("metrics.jsonl", "examples_0.jsonl"):

@@ -214,7 +214,7 @@ def run_chosen(
 
     Forward and backward pass are each a loop over as many chunks as hold the selected frames. The
     backward one computes its chunk again: kept activations would need room for all frames,
-    whatever their number, and the chunk is small enough to stay near the processor.
+    whatever their number.
 
     Args:
         network: what to run on a chunk.
