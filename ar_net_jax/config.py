@@ -217,6 +217,8 @@ class Config:
         stage_order: names of the stages, in the order in which they run.
         stages: the stages by name.
         log_every: training steps between two lines of metrics.
+        evaluate_every: epochs between two evaluations on the validation videos, among which the
+            best epoch is chosen; a stage's last epoch is always evaluated.
         checkpoint_every: epochs between two checkpoints.
         checkpoint_every_steps: steps between two checkpoints within an epoch; 0 for none.
     """
@@ -231,6 +233,7 @@ class Config:
     stage_order: tuple[str, ...] = ()
     stages: Mapping[str, StageConfig] = field(default_factory=dict)
     log_every: int = 20
+    evaluate_every: int = 1
     checkpoint_every: int = 1
     checkpoint_every_steps: int = 0
 
@@ -248,7 +251,7 @@ class Config:
             f"data.batch_size={self.data.batch_size}",
         )
         require(self.seed >= 0, "seed", "must not be negative")
-        for name in ("log_every", "checkpoint_every"):
+        for name in ("log_every", "evaluate_every", "checkpoint_every"):
             require(getattr(self, name) >= 1, name, "must be at least 1")
         require(self.checkpoint_every_steps >= 0, "checkpoint_every_steps", "must not be negative")
 

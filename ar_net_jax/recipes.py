@@ -61,6 +61,7 @@ def base_config(name: str, num_classes: int) -> ConfigDict:
             "stage_order": ("warmup", "joint", "finetune"),
             "stages": _paper_stages(),
             "log_every": 20,
+            "evaluate_every": 1,
             "checkpoint_every": 1,
             "checkpoint_every_steps": 500,
         }

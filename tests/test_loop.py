@@ -145,6 +145,22 @@ def test_the_joint_stage_starts_from_the_best_epoch_of_each_backbone(undisturbed
         assert record["scores"][name] == pytest.approx(max(found), rel=1e-6)
 
 
+def test_evaluating_fewer_epochs_changes_which_are_compared_and_no_step(
+    tmp_path: Path, splits: Splits, undisturbed: Path
+) -> None:
+    train(_config(evaluate_every=2), tmp_path, *splits, progress=False)
+    lines, every = _history(tmp_path), _history(undisturbed)
+    scored = [(x["stage"], x["step"]) for x in lines if any("validation" in k for k in x)]
+    assert scored == [("warmup", 5), ("joint", 5), ("joint", 7)], "the second, and the last"
+    record = json.loads((tmp_path / "stages" / "warmup" / "stage.json").read_text())
+    assert set(record["epochs"].values()) == {1}
+    losses, expected = (
+        [x["loss"] for x in rows if x["stage"] == "warmup" and "loss" in x]
+        for rows in (lines, every)
+    )
+    assert losses == expected
+
+
 def test_interrupted_twice_it_ends_with_the_very_same_variables(
     tmp_path: Path, splits: Splits, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

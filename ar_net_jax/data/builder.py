@@ -27,7 +27,7 @@ class Video:
     Attributes:
         name: unique within its split; what the example is called.
         path: the file, or the folder of its frames.
-        labels: class indices, ascending.
+        labels: class indices, each once; cross-entropy and top-1 go by the first.
         num_frames: frames of the folder, where the split list tells it.
     """
 

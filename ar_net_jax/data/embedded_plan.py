@@ -122,7 +122,7 @@ class Shot:
 
 @dataclasses.dataclass(frozen=True)
 class VideoPlan:
-    """The labels of a video, ascending, and its shots in order of time."""
+    """The labels of a video, the one with more evidence first, and its shots in order of time."""
 
     labels: tuple[int, ...]
     shots: tuple[Shot, ...]
@@ -196,6 +196,15 @@ def _distractors(
     return shots
 
 
+def _by_evidence(labels: list[int], shots: list[Shot]) -> tuple[int, ...]:
+    """The labels, that which is shown longest first."""
+    shown = dict.fromkeys(sorted(labels), 0)
+    for shot in shots:
+        if shot.kind in EVIDENCE_KINDS:
+            shown[shot.glyph] += shot.num_frames
+    return tuple(sorted(shown, key=shown.__getitem__, reverse=True))
+
+
 def plan_video(rng: np.random.Generator, spec: EmbeddedSpec, index: int) -> VideoPlan:
     """Draws the labels and the shots of a video.
 
@@ -215,4 +224,4 @@ def plan_video(rng: np.random.Generator, spec: EmbeddedSpec, index: int) -> Vide
     stretches = int(rng.integers(spec.empty_stretches[0], spec.empty_stretches[1] + 1))
     shots += [Shot("empty", length) for length in _cut(rng, empty, stretches, spec.min_shot)]
     order = rng.permutation(len(shots))
-    return VideoPlan(tuple(sorted(labels)), tuple(shots[i] for i in order))
+    return VideoPlan(_by_evidence(labels, shots), tuple(shots[i] for i in order))

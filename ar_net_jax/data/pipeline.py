@@ -1,9 +1,9 @@
 """From stored videos to batches: sampling, decoding, augmentation, batching with grain.
 
 A batch is a dict of arrays with B rows: `frames` uint8 [B, T, S, S, 3]; `labels` int32 [B, K],
-ascending, padded with -1; `example_id` int32 [B], the example's index in its split; `epoch` int32
-[B]; `mask` bool [B], False on rows of padding; `frame_index` int32 [B, T], the place of each frame
-in the stored video.
+the main one first, padded with -1; `example_id` int32 [B], the example's index in its split;
+`epoch` int32 [B]; `mask` bool [B], False on rows of padding; `frame_index` int32 [B, T], the place
+of each frame in the stored video.
 """
 
 import dataclasses
@@ -66,7 +66,7 @@ def _reason(error: Exception) -> str:
 
 def _pad_labels(labels: np.ndarray, width: int) -> np.ndarray:
     row = np.full(width, _PADDING, np.int32)
-    unique = np.unique(labels)
+    unique = list(dict.fromkeys(labels.tolist()))
     row[: len(unique)] = unique
     return row
 

@@ -14,8 +14,8 @@ from ar_net_jax.errors import UserError
 class VideoExample(TypedDict):
     """One stored video.
 
-    Keys: `frames`, JPEG bytes in order of time; `labels`, int32 [L], ascending; `name`; and
-    `num_frames`, their number.
+    Keys: `frames`, JPEG bytes in order of time; `labels`, int32 [L], the main one first;
+    `name`; and `num_frames`, their number.
     """
 
     frames: Sequence[bytes]

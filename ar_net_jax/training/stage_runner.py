@@ -35,7 +35,7 @@ class _Carried:
     Attributes:
         state: of the training.
         best: of the epochs evaluated so far.
-        evaluated: False if the step ends an epoch that has yet to be evaluated.
+        evaluated: False if the evaluation that is due at the step has yet to be made.
         watch: over the losses of the steps since the last report.
     """
 
@@ -215,20 +215,29 @@ class StageRunner:
     def _end_epoch(
         self, step: int, carried: _Carried, log: StageLog, checkpoints: Checkpoints
     ) -> None:
-        """Evaluates, remembers the best, and saves where that is due."""
-        epoch = self.epoch_ends.index(step)
+        """Evaluates and saves, where that is due."""
+        number = self.epoch_ends.index(step) + 1
+        last = step == self.epoch_ends[-1]
+        score = None
+        if last or number % self.config.evaluate_every == 0:
+            score = self._evaluate(step, carried, log, checkpoints)
+        if last or number % self.config.checkpoint_every == 0 or self._due(step):
+            self._save(step, carried, log, checkpoints, score)
+
+    def _evaluate(
+        self, step: int, carried: _Carried, log: StageLog, checkpoints: Checkpoints
+    ) -> float | None:
+        """Evaluates, remembers the best; returns the mean score, None where it is not finite."""
         try:
             scores = self.validation.scores(carried.state.variables, self.notice.watch)
         except Interrupted:
             carried.evaluated = False
             self._stop(step, carried, log, checkpoints)
-        best = carried.best.update(scores, epoch, carried.state.variables)
+        best = carried.best.update(scores, self.epoch_ends.index(step), carried.state.variables)
         carried.best, carried.evaluated = devices.place(best, self.mesh), True
         log.write_scores(step, scores)
-        last = step == self.epoch_ends[-1]
-        if last or (epoch + 1) % self.config.checkpoint_every == 0 or self._due(step):
-            score = sum(scores.values()) / len(scores)
-            self._save(step, carried, log, checkpoints, score if math.isfinite(score) else None)
+        score = sum(scores.values()) / len(scores)
+        return score if math.isfinite(score) else None
 
     def _save(
         self,

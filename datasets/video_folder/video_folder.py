@@ -35,7 +35,8 @@ class VideoFolder(VideoBuilder, skip_registration=True):
     """Videos from a folder, as `<split>/<class>/*.mp4` or as `<split>.csv` with `classes.txt`.
 
     A row of the list is `path,label[;label...]`: the path relative to the folder, the labels names
-    from `classes.txt`, which has one to a line. Suffixes: mp4, avi, mkv, webm, mov.
+    from `classes.txt`, which has one to a line, and the main one first, because cross-entropy and
+    top-1 go by it. Suffixes: mp4, avi, mkv, webm, mov.
     """
 
     CONFIG = VideoFolderConfig
@@ -106,6 +107,6 @@ class VideoFolder(VideoBuilder, skip_registration=True):
                     raise UserError(f"{path}, line {number}: {unknown[0]!r} is not in {_CLASSES}")
                 if row[0] in videos:
                     raise UserError(f"{path}, line {number}: {row[0]} is listed twice")
-                labels = tuple(sorted({index[name] for name in names}))
+                labels = tuple(dict.fromkeys(index[name] for name in names))
                 videos[row[0]] = Video(row[0], self.root / row[0], labels)
         return list(videos.values())
