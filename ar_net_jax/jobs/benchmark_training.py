@@ -1,9 +1,9 @@
 r"""Measures a training step of every stage, and how fast the input pipeline feeds it.
 
 Weights and frames are random. All steps are timed in turn, round after round, with the device
-waited for. A stage under a frozen policy is measured in its masked and in its routed form, under
-an imposed usage (see `arnet benchmark --help`). The pipeline decodes, crops and batches drawn JPEG
-frames of 340 x 256.
+waited for; each right after one of its own kind, as in training. A stage under a frozen policy is
+measured in its masked and in its routed form, under an imposed usage (see `arnet benchmark
+--help`). The pipeline decodes, crops and batches drawn JPEG frames of 340 x 256.
 
 Examples:
   arnet benchmark_training --config=activitynet --config.data.batch_size=2 \
@@ -98,7 +98,9 @@ def _steps(config: Config, flags: argparse.Namespace) -> list[Row]:
     # First, because what is missing shows here, and our own steps take minutes to compile.
     others = torch_calls(config) if flags.against_torch else {}
     calls = stage_calls(config, flags.usage) | others
-    seconds = time_interleaved(calls, flags.repetitions, title="steps", progress=not flags.quiet)
+    seconds = time_interleaved(
+        calls, flags.repetitions, warm_up=True, title="steps", progress=not flags.quiet
+    )
     flops = step_flops(config)
     rows = []
     for name, times in seconds.items():

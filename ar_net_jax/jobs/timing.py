@@ -17,6 +17,7 @@ def time_interleaved(
     rounds: int,
     *,
     pause: float = 0.0,
+    warm_up: bool = False,
     title: str = "",
     progress: bool = False,
 ) -> dict[Key, np.ndarray]:
@@ -27,6 +28,9 @@ def time_interleaved(
             the device is waited, or anything that is there already.
         rounds: how many.
         pause: seconds of rest before each call, for threads that another library keeps spinning.
+        warm_up: whether to call each once more right before it is timed, where what is measured
+            follows its like in practice: after another program's call, caches are cold and memory
+            is mapped anew.
         title: of the progress bar.
         progress: whether to show it.
 
@@ -39,6 +43,8 @@ def time_interleaved(
         for number in range(rounds):
             for key in keys if number % 2 == 0 else reversed(keys):
                 time.sleep(pause)
+                if warm_up:
+                    jax.block_until_ready(calls[key](number))
                 started = time.perf_counter()
                 jax.block_until_ready(calls[key](number))
                 seconds[key].append(time.perf_counter() - started)
