@@ -29,6 +29,8 @@ SMALL = [
     "--config.data.num_frames=2",
     "--config.stage_order=('joint',)",
     "--config.stages.joint.epochs=6",
+    "--config.evaluate_every=1",
+    "--config.checkpoint_every=1",
     "--config.log_every=1",
     "--log_examples",
 ]
