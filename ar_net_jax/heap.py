@@ -2,7 +2,7 @@
 
 On a CPU, XLA allocates the intermediate results of every call anew. By default glibc maps blocks of
 that size into the process and unmaps them when they are freed, so that the kernel zeroes the same
-pages again at every step: 10,000 page faults and a third of the time of a training step of the
+pages again at every step: 10,000 page faults and a quarter of the time of a training step of the
 demo on two cores.
 """
 

@@ -36,7 +36,7 @@ class FakeSource:
     def __getitem__(self, index: int) -> VideoExample:
         return VideoExample(
             frames=self._frames,
-            labels=np.array([index % 4, 2, 2], np.int32),
+            labels=np.array([4, index % 4], np.int32),
             name=str(index),
             num_frames=len(self._frames),
         )
@@ -71,8 +71,7 @@ def test_shapes_and_types() -> None:
     assert {k: (v.shape, v.dtype.type) for k, v in batch.items()} == expected
     assert batch["mask"].all()
     for row, example_id in zip(batch["labels"], batch["example_id"], strict=True):
-        unique = list(dict.fromkeys((int(example_id) % 4, 2)))
-        assert row.tolist() == unique + [-1] * (3 - len(unique))
+        assert row.tolist() == [4, int(example_id) % 4, -1], "in the order of the example"
 
 
 def test_every_example_once_in_an_epoch_and_a_new_order_in_the_next() -> None:

@@ -198,11 +198,12 @@ def _distractors(
 
 def _by_evidence(labels: list[int], shots: list[Shot]) -> tuple[int, ...]:
     """The labels, that which is shown longest first."""
-    shown = dict.fromkeys(sorted(labels), 0)
-    for shot in shots:
-        if shot.kind in EVIDENCE_KINDS:
-            shown[shot.glyph] += shot.num_frames
-    return tuple(sorted(shown, key=shown.__getitem__, reverse=True))
+
+    def rank(label: int) -> tuple[int, int]:
+        shown = [s.num_frames for s in shots if s.kind in EVIDENCE_KINDS and s.glyph == label]
+        return -sum(shown), label
+
+    return tuple(sorted(labels, key=rank))
 
 
 def plan_video(rng: np.random.Generator, spec: EmbeddedSpec, index: int) -> VideoPlan:

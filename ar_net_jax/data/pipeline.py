@@ -66,8 +66,7 @@ def _reason(error: Exception) -> str:
 
 def _pad_labels(labels: np.ndarray, width: int) -> np.ndarray:
     row = np.full(width, _PADDING, np.int32)
-    unique = list(dict.fromkeys(labels.tolist()))
-    row[: len(unique)] = unique
+    row[: len(labels)] = labels
     return row
 
 

@@ -29,8 +29,8 @@ def time_interleaved(
         rounds: how many.
         pause: seconds of rest before each call, for threads that another library keeps spinning.
         warm_up: whether to call each once more right before it is timed, where what is measured
-            follows its like in practice: after another program's call, caches are cold and memory
-            is mapped anew.
+            follows its like in practice: a training step right after another program's was seen
+            to take up to a fifth longer.
         title: of the progress bar.
         progress: whether to show it.
 
