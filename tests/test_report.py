@@ -97,6 +97,19 @@ def test_terminal_table_shows_all_in_80_columns() -> None:
     assert "Chance" in text and "…" not in text
 
 
+def test_measured_speed_is_a_column_of_both_tables() -> None:
+    timed = [
+        {**result, "videos_per_second": 1000.0 + i, "speed_batch_size": 160}
+        for i, result in enumerate(RESULTS)
+    ]
+    out = io.StringIO()
+    report.print_table(timed, CHANCE, console=rich.console.Console(file=out, width=100))
+    for text in (report.markdown_table(timed, CHANCE), out.getvalue()):
+        assert text.count("Videos/s") == 1 + text.count("Videos/s: measured")
+        for result in timed:
+            assert f"{result['videos_per_second']:.0f}" in text
+
+
 def _saved_figure(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """A list that will hold each figure that is saved."""
     saved: list[Figure] = []

@@ -83,7 +83,7 @@ def markdown_table(
     for row, result in zip(rows, results):
         if _is_ours(result):
             row[0] = f"**{row[0]}**"
-    parts = [aligned_table(_COLUMNS, rows)]
+    parts = [aligned_table(_columns(results), rows)]
     counted = dict.fromkeys(result["gflops_convention"] for result in results)
     parts.append(
         "GFLOPs per frame (/f) and per video (/V, all of its sampled frames), counted as "
@@ -194,7 +194,7 @@ def aligned_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     def line(cells: Sequence[str]) -> str:
         padded = [
             cell.ljust(width) if align == "left" else cell.rjust(width)
-            for cell, width, align in zip(cells, widths, aligns)
+            for cell, width, align in zip(cells, widths, aligns, strict=True)
         ]
         return "| " + " | ".join(padded) + " |"
 
