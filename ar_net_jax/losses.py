@@ -20,9 +20,9 @@ def classification_loss(
 
     Args:
         logits: float32 [B, C].
-        labels: int32 [B, K], ascending, padded with -1.
-        kind: cross-entropy on the first (smallest) label as released, or binary cross-entropy
-            on all labels, averaged over classes.
+        labels: int32 [B, K], the main one first, padded with -1.
+        kind: cross-entropy on the first label as released, or binary cross-entropy on all labels,
+            averaged over classes.
 
     Returns:
         float32 scalar.

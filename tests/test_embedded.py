@@ -14,6 +14,7 @@ from ar_net_jax.data.embedded_plan import (
     EVIDENCE_KINDS,
     KINDS,
     EmbeddedSpec,
+    Shot,
     VideoPlan,
     plan_video,
     video_rng,
@@ -42,12 +43,12 @@ def _share(plans: list[VideoPlan], kinds: tuple[str, ...]) -> float:
     return float(np.mean([kind in kinds for plan in plans for kind in plan.kinds]))
 
 
-def test_evidence_is_a_minority_and_half_is_empty(plans: list[VideoPlan]) -> None:
+def test_evidence_is_a_minority_and_much_is_empty(plans: list[VideoPlan]) -> None:
     spec = EmbeddedSpec()
     assert all(len(plan.kinds) == spec.num_frames for plan in plans)
     assert {kind for plan in plans for kind in plan.kinds} <= set(KINDS)
     assert 0.28 < _share(plans, EVIDENCE_KINDS) < 0.42
-    assert 0.4 < _share(plans, ("empty",)) < 0.6
+    assert 0.3 < _share(plans, ("empty",)) < 0.5
     assert _share(plans, ("misleading", "blurred")) > 0.1
 
 
@@ -71,6 +72,31 @@ def test_evidence_shows_the_labels_and_misleading_boards_do_not(plans: list[Vide
         assert shown[plan.labels[0]] == max(shown.values())
         wrong = {shot.glyph for shot in plan.shots if shot.kind == "misleading"}
         assert not wrong & set(plan.labels)
+
+
+def test_previews_open_videos_and_show_another_class(plans: list[VideoPlan]) -> None:
+    spec = EmbeddedSpec()
+    fewest, most = spec.preview_frames
+    opened = 0
+    for plan in plans:
+        previews = [i for i, shot in enumerate(plan.shots) if shot.kind == "preview"]
+        opened += bool(previews)
+        assert previews in ([], [0])
+        for shot in plan.shots[: len(previews)]:
+            assert shot.glyph not in plan.labels
+            assert fewest <= shot.num_frames <= most
+    assert abs(opened / len(plans) - spec.preview_share) < 0.08
+
+
+def test_a_preview_looks_like_evidence() -> None:
+    spec = dataclasses.replace(TINY, noise=0.0, flicker=0.0)
+
+    def draw(kind: str) -> np.ndarray:
+        plan = VideoPlan((0,), (Shot(kind, spec.num_frames, 1, 0.7),))
+        return draw_frames(video_rng(spec, "train", 0), plan, spec)
+
+    np.testing.assert_array_equal(draw("preview"), draw("large"))
+    assert (draw("preview") != draw("misleading")).any()
 
 
 def test_classes_are_equally_frequent(plans: list[VideoPlan]) -> None:
@@ -155,7 +181,14 @@ def test_somebody_elses_folder_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"num_classes": 99}, {"width": 101}, {"evidence_share": (0.5, 0.9)}, {"num_frames": 5}],
+    [
+        {"num_classes": 99},
+        {"width": 101},
+        {"evidence_share": (0.5, 0.9)},
+        {"preview_frames": (6, 20)},
+        {"misleading_share": 0.05},
+        {"num_frames": 5},
+    ],
 )
 def test_an_impossible_spec_is_an_error(change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="EmbeddedSpec"):

@@ -7,8 +7,10 @@ import numpy as np
 from ar_net_jax.data.embedded_glyphs import CLASS_NAMES
 
 SPLITS = ("train", "validation", "test")
-KINDS = ("empty", "large", "small", "misleading", "blurred")
+KINDS = ("empty", "large", "small", "misleading", "blurred", "preview")
 EVIDENCE_KINDS = ("large", "small")
+# By how much the number of a video's misleading and blurred frames varies, as a factor.
+_COUNT_RANGE = (0.85, 1.15)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,10 +33,14 @@ class EmbeddedSpec:
         evidence_share: range over the videos of the share of frames that show a video's class.
         misleading_share: share of the frames that show another class, in blue instead of red.
         blurred_share: share of the frames that show an illegible board.
+        preview_share: share of the videos that open with a preview of something else: a board of
+            another class that looks like evidence. Only its place in the video tells them apart.
+        preview_frames: fewest and most frames of a preview.
         two_label_share: share of the videos with evidence of two classes.
         small_only_share: share of the videos whose evidence is all small.
         large_only_share: share of the videos whose evidence is all large.
-        small_distractor_share: share of the misleading and blurred boards that are small.
+        small_distractor_share: share of the misleading, blurred and previewed boards that are
+            small.
         evidence_shots: fewest and most shots of evidence in a video.
         empty_stretches: fewest and most stretches of empty frames in a video.
         min_shot: fewest frames of a shot.
@@ -59,9 +65,11 @@ class EmbeddedSpec:
     fps: int = 8
     num_frames: int = 48
     evidence_share: tuple[float, float] = (0.22, 0.48)
-    misleading_share: float = 0.12
+    misleading_share: float = 0.08
     blurred_share: float = 0.08
-    two_label_share: float = 0.15
+    preview_share: float = 0.45
+    preview_frames: tuple[int, int] = (6, 10)
+    two_label_share: float = 0.10
     small_only_share: float = 0.50
     large_only_share: float = 0.35
     small_distractor_share: float = 0.6
@@ -69,7 +77,7 @@ class EmbeddedSpec:
     empty_stretches: tuple[int, int] = (2, 4)
     min_shot: int = 4
     large_size: tuple[float, float] = (0.68, 0.78)
-    small_size: tuple[float, float] = (0.25, 0.31)
+    small_size: tuple[float, float] = (0.23, 0.29)
     clutter: float = 0.3
     glyph_contrast: tuple[float, float] = (0.55, 0.9)
     glyph_blur: tuple[float, float] = (0.16, 0.24)
@@ -87,8 +95,17 @@ class EmbeddedSpec:
             raise ValueError(
                 f"EmbeddedSpec size {self.width}x{self.height}: H.264 needs both to be even"
             )
-        if self.evidence_share[1] + self.misleading_share + self.blurred_share > 0.9:
-            raise ValueError("EmbeddedSpec: the shares of the frames leave under 0.1 of them empty")
+        for name in ("misleading_share", "blurred_share"):
+            if getattr(self, name) and self._most_frames(name) < self.min_shot:
+                raise ValueError(
+                    f"EmbeddedSpec.{name} is {getattr(self, name)}: under a shot of "
+                    f"{self.min_shot} frames in every video; raise it, or set it to 0"
+                )
+        if self._most_frames_with_boards() + self.min_shot > self.num_frames:
+            raise ValueError(
+                "EmbeddedSpec: evidence, misleading and blurred boards and the preview may leave "
+                f"under {self.min_shot} of {self.num_frames} frames empty; lower their shares"
+            )
         if self.small_only_share + self.large_only_share > 1:
             raise ValueError("EmbeddedSpec: small_only_share + large_only_share is above 1")
         if self.num_frames < 12 * self.min_shot:
@@ -96,6 +113,14 @@ class EmbeddedSpec:
                 f"EmbeddedSpec.num_frames is {self.num_frames}: at least 12 shots of "
                 f"{self.min_shot} frames must fit"
             )
+
+    def _most_frames(self, share_name: str) -> int:
+        return round(getattr(self, share_name) * _COUNT_RANGE[1] * self.num_frames)
+
+    def _most_frames_with_boards(self) -> int:
+        distractors = self._most_frames("misleading_share") + self._most_frames("blurred_share")
+        evidence = round(self.evidence_share[1] * self.num_frames)
+        return evidence + distractors + self.preview_frames[1]
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -147,7 +172,7 @@ def _cut(rng: np.random.Generator, total: int, pieces: int, shortest: int) -> li
 
 
 def _count(rng: np.random.Generator, share: float, spec: EmbeddedSpec) -> int:
-    return round(share * spec.num_frames * rng.uniform(0.85, 1.15))
+    return round(share * spec.num_frames * rng.uniform(*_COUNT_RANGE))
 
 
 def _labels(rng: np.random.Generator, spec: EmbeddedSpec, index: int) -> list[int]:
@@ -176,9 +201,25 @@ def _evidence(rng: np.random.Generator, spec: EmbeddedSpec, labels: list[int]) -
     offset = int(rng.integers(2))
     for place, length in enumerate(_cut(rng, total, pieces, spec.min_shot)):
         kind = sizes[(place + offset) % len(sizes)]
-        size = rng.uniform(*(spec.small_size if kind == "small" else spec.large_size))
-        shots.append(Shot(kind, length, labels[place % len(labels)], size))
+        shots.append(Shot(kind, length, labels[place % len(labels)], _size(rng, spec, kind)))
     return shots
+
+
+def _size(rng: np.random.Generator, spec: EmbeddedSpec, kind: str) -> float:
+    return rng.uniform(*(spec.small_size if kind == "small" else spec.large_size))
+
+
+def _distractor_size(rng: np.random.Generator, spec: EmbeddedSpec) -> float:
+    return _size(rng, spec, "small" if rng.random() < spec.small_distractor_share else "large")
+
+
+def _preview(rng: np.random.Generator, spec: EmbeddedSpec, labels: list[int]) -> list[Shot]:
+    if rng.random() >= spec.preview_share:
+        return []
+    length = int(rng.integers(spec.preview_frames[0], spec.preview_frames[1] + 1))
+    size = _distractor_size(rng, spec)
+    others = [c for c in range(spec.num_classes) if c not in labels]
+    return [Shot("preview", length, int(rng.choice(others)), size)] if others else []
 
 
 def _distractors(
@@ -190,8 +231,7 @@ def _distractors(
     wrong = [c for c in range(spec.num_classes) if kind == "blurred" or c not in labels]
     shots = []
     for length in _cut(rng, total, int(rng.integers(1, 3)), spec.min_shot):
-        small = rng.random() < spec.small_distractor_share
-        size = rng.uniform(*(spec.small_size if small else spec.large_size))
+        size = _distractor_size(rng, spec)
         shots.append(Shot(kind, length, int(rng.choice(wrong)) if wrong else -1, size))
     return shots
 
@@ -221,8 +261,9 @@ def plan_video(rng: np.random.Generator, spec: EmbeddedSpec, index: int) -> Vide
     shots = _evidence(rng, spec, labels)
     shots += _distractors(rng, spec, labels, "misleading", spec.misleading_share)
     shots += _distractors(rng, spec, labels, "blurred", spec.blurred_share)
-    empty = spec.num_frames - sum(shot.num_frames for shot in shots)
+    preview = _preview(rng, spec, labels)
+    empty = spec.num_frames - sum(shot.num_frames for shot in (*preview, *shots))
     stretches = int(rng.integers(spec.empty_stretches[0], spec.empty_stretches[1] + 1))
     shots += [Shot("empty", length) for length in _cut(rng, empty, stretches, spec.min_shot)]
     order = rng.permutation(len(shots))
-    return VideoPlan(_by_evidence(labels, shots), tuple(shots[i] for i in order))
+    return VideoPlan(_by_evidence(labels, shots), (*preview, *(shots[i] for i in order)))
