@@ -257,6 +257,21 @@ def test_a_stage_takes_over_what_fits_by_name_and_shape() -> None:
     assert stages.take_over(fresh, None) == (fresh, 0)
 
 
+def test_only_what_is_missing_is_drawn_and_as_it_would_be_with_the_rest() -> None:
+    key = jax.random.key(3)
+    draw = functools.partial(init_variables, AR_NET)
+    shapes, all_drawn = jax.eval_shape(draw, key), jax.jit(draw)(key)
+    earlier = jax.tree.map(lambda x: np.full(x.shape, 7, x.dtype), shapes)
+    del earlier["params"]["backbone_0"]
+    variables, taken = stages.take_over(shapes, earlier)
+    assert taken == len(jax.tree.leaves(earlier)) < len(jax.tree.leaves(shapes))
+    variables = stages.draw_missing(variables, draw, key)
+    drawn = variables["params"].pop("backbone_0")
+    jax.tree.map(np.testing.assert_array_equal, drawn, all_drawn["params"]["backbone_0"])
+    assert np.ptp(drawn["backbone"]["conv1"]["kernel"]) > 0
+    assert all(np.all(x == 7) for x in jax.tree.leaves(variables))
+
+
 def test_each_stage_and_seed_draws_its_own_randomness() -> None:
     seeds = {stages.stage_seed(Config(seed=s), index) for s in range(3) for index in range(3)}
     assert len(seeds) == 9

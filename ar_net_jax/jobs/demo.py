@@ -63,7 +63,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="few videos, one epoch a stage: the same path in a few minutes",
+        help="few videos, one epoch a stage: the same path in two minutes",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 

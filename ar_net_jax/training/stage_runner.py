@@ -150,11 +150,11 @@ class StageRunner:
                 "matches this model in name and shape"
             )
         if taken < len(jax.tree.leaves(shapes)):
-            # Drawing takes seconds to compile, so it is left out where nothing is missing.
-            fresh = jax.jit(init, out_shardings=devices.replicated(self.mesh))(key)
             # A checkpoint is about to replace them all, so a file may be gone by then.
             imported = None if resuming else pretrained_variables(self.config)
-            variables, _ = stages.take_over(stages.take_over(fresh, imported)[0], earlier)
+            variables, _ = stages.take_over(stages.take_over(shapes, imported)[0], earlier)
+            replicated = devices.replicated(self.mesh)
+            variables = stages.draw_missing(variables, init, key, out_shardings=replicated)
         return devices.place(variables, self.mesh)
 
     def _batches(self, first_batch: int) -> devices.DevicePrefetch:

@@ -1,6 +1,6 @@
 """What a stage trains, where it starts, and what it hands on."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -75,3 +75,35 @@ def take_over(fresh: Tree, earlier: Tree | None) -> tuple[Tree, int]:
     known = earlier if isinstance(earlier, Mapping) else {}
     pairs = {name: take_over(value, known.get(name)) for name, value in fresh.items()}
     return {name: v for name, (v, _) in pairs.items()}, sum(n for _, n in pairs.values())
+
+
+def draw_missing(
+    variables: Tree,
+    draw: Callable[[jax.Array], Tree],
+    key: jax.Array,
+    *,
+    out_shardings: jax.sharding.Sharding | None = None,
+) -> Tree:
+    """Draws the variables that are known by their shapes alone.
+
+    Only these are compiled: the draws of a whole model take half a minute to compile.
+
+    Args:
+        variables: arrays, and `jax.ShapeDtypeStruct` where one is missing.
+        draw: from a key to all variables, as a tree of the same structure; pure.
+        key: typed PRNG key.
+        out_shardings: where the drawn arrays lie.
+
+    Returns:
+        The variables, each drawn one bit for bit as in `jax.jit(draw)(key)`.
+    """
+    leaves, structure = jax.tree.flatten(variables)
+    missing = [i for i, leaf in enumerate(leaves) if isinstance(leaf, jax.ShapeDtypeStruct)]
+
+    def draw_them(key: jax.Array) -> list[jax.Array]:
+        drawn = jax.tree.leaves(draw(key))
+        return [drawn[i] for i in missing]
+
+    for i, leaf in zip(missing, jax.jit(draw_them, out_shardings=out_shardings)(key), strict=True):
+        leaves[i] = leaf
+    return jax.tree.unflatten(structure, leaves)
