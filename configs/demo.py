@@ -41,7 +41,7 @@ def _after_warmup(approach: recipes.Variant) -> recipes.Variant:
 
 def quick(config: ConfigDict) -> None:
     """One epoch a stage: shows the path, not the result (the demo draws fewer videos too)."""
-    config.data.eval_batch_size = 32  # There are no more videos in the quick demo's validation.
+    config.data.eval_batch_size = 32  # The quick demo tests on no more videos.
     for name in config.stage_order:
         config.stages[name].epochs = 1
 

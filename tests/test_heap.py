@@ -39,7 +39,9 @@ def test_freed_memory_is_used_again_without_the_kernel() -> None:
     kept, faults = _run("kept = keep_freed_memory()")
     assert kept == "True"
     _, usual = _run("kept = False")
-    assert faults < 100 < 1000 < usual
+    # Eight times 33 pages where the kernel has huge ones of 2 MB to give, which differs from run to
+    # run; of the small ones it would be 130,000.
+    assert faults < 100 < 250 < usual
 
 
 def test_the_users_own_settings_stay_in_force() -> None:

@@ -46,7 +46,7 @@ RUNS = {
 }
 _WARMUP = "warmup"
 # What `--quick` draws instead of the whole data set.
-QUICK_DATA = EmbeddedSpec(train=80, validation=32, test=64)
+QUICK_DATA = EmbeddedSpec(train=40, validation=32, test=32)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
