@@ -153,8 +153,7 @@ class StageRunner:
             # A checkpoint is about to replace them all, so a file may be gone by then.
             imported = None if resuming else pretrained_variables(self.config)
             variables, _ = stages.take_over(stages.take_over(shapes, imported)[0], earlier)
-            replicated = devices.replicated(self.mesh)
-            variables = stages.draw_missing(variables, init, key, out_shardings=replicated)
+            variables = stages.draw_missing(variables, init, key)
         return devices.place(variables, self.mesh)
 
     def _batches(self, first_batch: int) -> devices.DevicePrefetch:
