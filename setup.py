@@ -40,7 +40,7 @@ setup(
     # What a dataset builder reads beside its code: README.md, TAGS.txt, CITATIONS.bib.
     package_data={name: ["*.md", "*.txt", "*.bib", "*.tsv"] for name in SHIPPED_PACKAGES},
     include_package_data=False,
-    entry_points={"console_scripts": ["arnet=ar_net_jax.cli:main"]},
+    entry_points={"console_scripts": ["arnet=ar_net_jax.cli.main:main"]},
     install_requires=[
         "absl-py",
         "array_record",

@@ -19,7 +19,7 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from ar_net_jax.errors import UserError
-from ar_net_jax.storage import absolute, is_remote
+from ar_net_jax.runtime.storage import absolute, is_remote
 
 PyTree = Any
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ar_net_jax.config import LossConfig
+from ar_net_jax.config.config import LossConfig
 
 Array = jax.Array
 

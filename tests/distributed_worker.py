@@ -17,13 +17,13 @@ def main() -> None:
         jax.config.update("jax_enable_x64", True)
         # The package asks for float32 by this name; here it gets twice the digits.
         jnp.float32 = jnp.float64
-    from ar_net_jax.config import Config
+    from ar_net_jax.config.config import Config
     from ar_net_jax.data import registry
-    from ar_net_jax.jobs.scoring import evaluate_model
-    from ar_net_jax.model import load_config_and_variables
-    from ar_net_jax.training.distributed import find_job, is_first, join
+    from ar_net_jax.evaluation.evaluate import evaluate_model
+    from ar_net_jax.inference.model import load_config_and_variables
+    from ar_net_jax.runtime.distributed import find_job, is_first, join
+    from ar_net_jax.training.log import Reporting
     from ar_net_jax.training.loop import train
-    from ar_net_jax.training.stage_log import Reporting
 
     job = find_job(spec["coordinator"], spec["num_processes"], spec["process_id"])
     if job is not None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from ar_net_jax.actions import ActionSpace, advance_skip, apply_skips
+from ar_net_jax.ops.actions import ActionSpace, advance_skip, apply_skips
 
 # One shape for all examples, so that the scan is compiled once for each space.
 VIDEOS, FRAMES = 4, 9

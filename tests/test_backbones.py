@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from ar_net_jax.architectures import (
+from ar_net_jax.backbones import efficientnet
+from ar_net_jax.backbones.architectures import (
     ARCHITECTURES,
     architecture,
     feature_dim,
     make_divisible,
 )
+from ar_net_jax.backbones.efficientnet import MBConv, Stage, conv_padding
+from ar_net_jax.backbones.make import make_backbone
 from ar_net_jax.errors import UserError
-from ar_net_jax.models import efficientnet
-from ar_net_jax.models.backbones import make_backbone
-from ar_net_jax.models.efficientnet import MBConv, Stage, conv_padding
 
 # On CPU XLA compiles this generator several times faster than the default one.
 QUICK_KEY = jax.random.key(0, impl="rbg")

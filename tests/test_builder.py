@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ar_net_jax.data import registry
-from ar_net_jax.data.embedded import EmbeddedSpec, write_video
+from ar_net_jax.data.embedded.builder import EmbeddedSpec, write_video
 from ar_net_jax.data.pipeline import decode_jpegs
 from ar_net_jax.errors import UserError
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from ar_net_jax.checkpoints import save_model
-from ar_net_jax.cli import JOBS, main
-from ar_net_jax.config_files import load_config
-from ar_net_jax.data.embedded import write_video
-from ar_net_jax.models.registry import init_variables
+from ar_net_jax.cli.main import JOBS, main
+from ar_net_jax.config.files import load_config
+from ar_net_jax.data.embedded.builder import write_video
+from ar_net_jax.methods.registry import init_variables
 
 TRAIN = ["train", "--config=demo", "--quiet"]
 

@@ -9,8 +9,8 @@ from typing import Any
 import ml_collections
 import pytest
 
-from ar_net_jax import config_files
-from ar_net_jax.config import Config
+from ar_net_jax.config import files as config_files
+from ar_net_jax.config.config import Config
 from ar_net_jax.errors import UserError
 
 JOINT = {"objective": "joint"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from ar_net_jax.models.convolution import (
+from ar_net_jax.ops.conv_cpu import (
     conv2d,
     gradients_by_convolutions,
     gradients_by_products,

@@ -9,9 +9,9 @@ import pytest
 from jax.sharding import AbstractMesh, PartitionSpec
 
 from ar_net_jax import costs
+from ar_net_jax.backbones.make import make_backbone
 from ar_net_jax.errors import UserError
-from ar_net_jax.models import depthwise
-from ar_net_jax.models.backbones import make_backbone
+from ar_net_jax.ops import depthwise
 
 RESNETS = ("resnet50", "resnet34", "resnet18")
 EFFICIENTNETS = ("efficientnet_b3", "efficientnet_b1", "efficientnet_b0")

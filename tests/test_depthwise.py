@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ar_net_jax.models import depthwise
-from ar_net_jax.models.layers import KAIMING_FAN_OUT
+from ar_net_jax.backbones.layers import KAIMING_FAN_OUT
+from ar_net_jax.ops import depthwise
 
 CASES = [
     (3, 1, ((1, 1), (1, 1))),

@@ -17,10 +17,10 @@ from jax._src.clusters import ClusterEnv
 import ar_net_jax
 from ar_net_jax.checkpoints import load_model
 from ar_net_jax.data import registry
-from ar_net_jax.data.embedded_plan import EmbeddedSpec
+from ar_net_jax.data.embedded.plan import EmbeddedSpec
 from ar_net_jax.errors import UserError
-from ar_net_jax.training.distributed import Job, find_job
-from ar_net_jax.training.roll_call import call_roll
+from ar_net_jax.runtime.barrier import call_roll
+from ar_net_jax.runtime.distributed import Job, find_job
 
 WORKER = Path(__file__).with_name("distributed_worker.py")
 SPEC = EmbeddedSpec(

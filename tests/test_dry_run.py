@@ -10,9 +10,10 @@ import sys
 import jax
 import pytest
 
-from ar_net_jax.config import Config, ModelConfig, PolicyConfig, StageConfig
+from ar_net_jax.cli import train
+from ar_net_jax.config.config import Config, ModelConfig, PolicyConfig, StageConfig
 from ar_net_jax.errors import UserError
-from ar_net_jax.jobs import dry_run, train
+from ar_net_jax.training import dry_run
 
 MODEL = ModelConfig(
     "uniform", 3, (24,), ("resnet8_tiny",), (), PolicyConfig("resnet8_tiny", 16, hidden_size=8)
@@ -31,7 +32,7 @@ def check() -> dry_run.StageCheck:
 
 
 def test_state_and_batches_are_counted(check: dry_run.StageCheck) -> None:
-    from ar_net_jax.models.registry import init_variables
+    from ar_net_jax.methods.registry import init_variables
 
     variables = jax.eval_shape(lambda k: init_variables(MODEL, k), jax.random.key(0))
     params = sum(x.size for x in jax.tree.leaves(variables["params"])) * 4
@@ -82,7 +83,7 @@ _ON_FOUR_DEVICES = """
 import dataclasses, sys
 sys.path.insert(0, "tests")
 import test_dry_run as t
-from ar_net_jax.jobs import dry_run
+from ar_net_jax.training import dry_run
 split = dataclasses.replace(t.CONFIG.optimizer, shard_state=True)
 configs = (t.CONFIG, dataclasses.replace(t.CONFIG, optimizer=split))
 print(*[(c.state, c.batches) for config in configs for c in dry_run.dry_run(config)], sep=";")

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ar_net_jax.data import embedded
-from ar_net_jax.data.embedded_glyphs import CLASS_NAMES, draw_board
-from ar_net_jax.data.embedded_plan import (
+from ar_net_jax.data.embedded import builder as embedded
+from ar_net_jax.data.embedded.glyphs import CLASS_NAMES, draw_board
+from ar_net_jax.data.embedded.plan import (
     EVIDENCE_KINDS,
     KINDS,
     EmbeddedSpec,
@@ -19,7 +19,7 @@ from ar_net_jax.data.embedded_plan import (
     plan_video,
     video_rng,
 )
-from ar_net_jax.data.embedded_scene import draw_frames
+from ar_net_jax.data.embedded.scene import draw_frames
 from ar_net_jax.data.video import decode_frames
 from ar_net_jax.errors import UserError
 

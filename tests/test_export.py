@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from jax import export
 
-from ar_net_jax import exporting
 from ar_net_jax.checkpoints import save_model
-from ar_net_jax.cli import main
-from ar_net_jax.config import Config, DataConfig, ModelConfig, PolicyConfig
-from ar_net_jax.exporting import ExportOptions, describe_export, export_model
-from ar_net_jax.model import Model
-from ar_net_jax.models.registry import init_variables
+from ar_net_jax.cli.main import main
+from ar_net_jax.config.config import Config, DataConfig, ModelConfig, PolicyConfig
+from ar_net_jax.inference import export as exporting
+from ar_net_jax.inference.export import ExportOptions, describe_export, export_model
+from ar_net_jax.inference.model import Model
+from ar_net_jax.methods.registry import init_variables
 
 LENGTH, SIDE, CLASSES = 5, 24, 6
 AR_NET = ModelConfig(
@@ -204,7 +204,7 @@ def test_bad_flags_are_refused_before_any_work(
 ) -> None:
     _save(_model(AR_NET), tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delattr("ar_net_jax.jobs.export.export_model")
+    monkeypatch.delattr("ar_net_jax.cli.export.export_model")
     with pytest.raises(SystemExit) as stopped:
         main(["export", "--workdir=.", "--output=m.stablehlo", *flags])
     assert stopped.value.code == 1

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from ar_net_jax.models import gumbel
-from ar_net_jax.models.random import example_keys
+from ar_net_jax.ops import gumbel
+from ar_net_jax.ops.rng import example_keys
 
 ACTIONS = 5
 _sample = jax.jit(gumbel.sample)

@@ -10,7 +10,7 @@ import pytest
 # had to give for that.
 PROGRAM = """
 import resource, numpy as np
-from ar_net_jax.heap import keep_freed_memory
+from ar_net_jax.runtime.heap import keep_freed_memory
 {call}
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -15,28 +15,29 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from ar_net_jax import recipes
-from ar_net_jax.architectures import ARCHITECTURES
-from ar_net_jax.cli import main
-from ar_net_jax.config import Config
-from ar_net_jax.config_files import load_config
+from ar_net_jax.backbones.architectures import ARCHITECTURES
+from ar_net_jax.backbones.efficientnet import norm_settings
+from ar_net_jax.backbones.layouts import (
+    Entry,
+    backbone_entries,
+    backbone_layouts,
+    from_flax,
+    to_flax,
+)
+from ar_net_jax.cli.main import main
+from ar_net_jax.config.config import Config
+from ar_net_jax.config.files import load_config
 from ar_net_jax.errors import UserError
-from ar_net_jax.models.efficientnet import norm_settings
-from ar_net_jax.models.registry import init_variables
-from ar_net_jax.training import devices, stages
-from ar_net_jax.training.stage_runner import StageRunner
+from ar_net_jax.methods.registry import init_variables
+from ar_net_jax.runtime import mesh as devices
+from ar_net_jax.training import parts as stages
+from ar_net_jax.training.stage import StageRunner
 from ar_net_jax.weights.files import read_state
 from ar_net_jax.weights.imagenet import (
     detect_layout,
     import_backbone,
     trained_with,
     variable_shapes,
-)
-from ar_net_jax.weights.layouts import (
-    Entry,
-    backbone_entries,
-    backbone_layouts,
-    from_flax,
-    to_flax,
 )
 from ar_net_jax.weights.pretrained import pretrained_variables
 from ar_net_jax.weights.sources import Weights

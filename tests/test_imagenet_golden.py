@@ -10,8 +10,8 @@ import pytest
 from golden import imagenet
 from golden.libraries import import_torchvision
 
-from ar_net_jax.architectures import ARCHITECTURES
-from ar_net_jax.models.backbones import make_backbone
+from ar_net_jax.backbones.architectures import ARCHITECTURES
+from ar_net_jax.backbones.make import make_backbone
 from ar_net_jax.weights.imagenet import import_backbone
 
 # The values do not depend on it, and compiling takes half as long.

@@ -16,10 +16,10 @@ import pytest
 from signalling import signal_when
 
 from ar_net_jax.checkpoints import load_model
+from ar_net_jax.cli import demo
 from ar_net_jax.data import registry
-from ar_net_jax.data.embedded_plan import EmbeddedSpec
+from ar_net_jax.data.embedded.plan import EmbeddedSpec
 from ar_net_jax.errors import Preempted
-from ar_net_jax.jobs import demo
 
 VIDEOS = 16
 SMALL = [

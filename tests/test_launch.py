@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ar_net_jax.cli import train
 from ar_net_jax.errors import Preempted
-from ar_net_jax.jobs import train
 
 LAUNCH = Path(__file__).parents[1] / "launch"
 SCRIPTS = ["local.sh", "slurm.sbatch", "tpu_vm.sh"]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn import metrics as sklearn_metrics
 
-from ar_net_jax import metrics
+from ar_net_jax.evaluation import metrics
 
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "mean_average_precision.npz"
 

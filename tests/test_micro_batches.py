@@ -10,12 +10,12 @@ import numpy as np
 import optax
 import pytest
 
-from ar_net_jax.config import Config, LossConfig, ModelConfig, PolicyConfig, StageConfig
+from ar_net_jax.backbones import layers, resnet
+from ar_net_jax.backbones.make import make_backbone
+from ar_net_jax.config.config import Config, LossConfig, ModelConfig, PolicyConfig, StageConfig
 from ar_net_jax.errors import UserError
-from ar_net_jax.models import layers, resnet
-from ar_net_jax.models.backbones import make_backbone
-from ar_net_jax.models.registry import build_model, init_variables
-from ar_net_jax.training import stages
+from ar_net_jax.methods.registry import build_model, init_variables
+from ar_net_jax.training import parts as stages
 from ar_net_jax.training.micro_batches import split_batch
 from ar_net_jax.training.optimizer import make_optimizer
 from ar_net_jax.training.stage_loss import StageLoss

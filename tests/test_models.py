@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ar_net_jax.config import ModelConfig, PolicyConfig
+from ar_net_jax.config.config import ModelConfig, PolicyConfig
 from ar_net_jax.losses import classification_loss
-from ar_net_jax.models.frame_runner import Mode
-from ar_net_jax.models.frames import MEAN, STD, nearest_indices, prepare_frames
-from ar_net_jax.models.multi_backbone import Prediction
-from ar_net_jax.models.random import example_keys
-from ar_net_jax.models.registry import APPROACHES, build_model, init_variables
-from ar_net_jax.models.routing import masked_average
+from ar_net_jax.methods.registry import APPROACHES, build_model, init_variables
+from ar_net_jax.modules.frame_runner import Mode
+from ar_net_jax.modules.multi_backbone import Prediction
+from ar_net_jax.ops.resize import MEAN, STD, nearest_indices, prepare_frames
+from ar_net_jax.ops.rng import example_keys
+from ar_net_jax.ops.routing import masked_average
 
 VIDEOS, FRAMES, CLASSES = 3, 5, 4
 AR_NET = ModelConfig(

@@ -8,10 +8,10 @@ import numpy as np
 import optax
 import pytest
 
-from ar_net_jax.config import ModelConfig, OptimizerConfig, PolicyConfig, StageConfig
-from ar_net_jax.models.registry import init_variables
+from ar_net_jax.config.config import ModelConfig, OptimizerConfig, PolicyConfig, StageConfig
+from ar_net_jax.methods.registry import init_variables
 from ar_net_jax.training.optimizer import FROZEN, make_optimizer, parameter_groups
-from ar_net_jax.training.stages import part_of
+from ar_net_jax.training.parts import part_of
 
 CONFIG = OptimizerConfig(momentum=0.9, weight_decay=0.1, clip_norm=2.0)
 # (factor of the learning rate, decays) by group, from the released code.

@@ -49,7 +49,7 @@ def test_installed_wheel_finds_its_folders_from_anywhere(
     (tmp_path / "site" / "datasets" / "__init__.py").write_text("OWNER = 'somebody else'\n")
     program = (
         "import datasets, pathlib\n"
-        "from ar_net_jax.shipped import shipped_dir\n"
+        "from ar_net_jax.config.shipped import shipped_dir\n"
         "print(datasets.OWNER)\n"
         "print(*(shipped_dir(name) for name in ('configs', 'datasets')), sep='\\n')\n"
     )

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ar_net_jax.actions import ActionSpace
-from ar_net_jax.config import PolicyConfig
-from ar_net_jax.models.lstm_cell import LSTMCell, lstm_step
-from ar_net_jax.models.policy import Decisions, PolicyNetwork, Sampling
+from ar_net_jax.config.config import PolicyConfig
+from ar_net_jax.modules.policy import Decisions, PolicyNetwork, Sampling
+from ar_net_jax.modules.recurrence import LSTMCell, lstm_step
+from ar_net_jax.ops.actions import ActionSpace
 
 SPACE = ActionSpace((32, 16), (1, 2, 4))
 VIDEOS, FRAMES, WIDTH, HIDDEN, CLASSES = 6, 9, 32, 8, 3

@@ -13,9 +13,9 @@ import pytest
 from tensorboardX.proto import event_pb2
 
 from ar_net_jax.data import registry
-from ar_net_jax.data.embedded_plan import EmbeddedSpec
+from ar_net_jax.data.embedded.plan import EmbeddedSpec
 from ar_net_jax.errors import UserError
-from ar_net_jax.training.guards import LossWatch
+from ar_net_jax.training.nan_guard import LossWatch
 from ar_net_jax.training.profiling import StepProfile, parse_span
 from ar_net_jax.training.progress import Pace
 
@@ -114,11 +114,11 @@ SMALL = {
 PROGRAM = """
 import json, sys
 from pathlib import Path
-from ar_net_jax.config import Config
+from ar_net_jax.config.config import Config
 from ar_net_jax.data import registry
-from ar_net_jax.training.compilation import keep_compiled_programs
+from ar_net_jax.runtime.compilation import keep_compiled_programs
 from ar_net_jax.training.loop import train
-from ar_net_jax.training.stage_log import Reporting
+from ar_net_jax.training.log import Reporting
 config, data_dir, workdir = json.loads(sys.argv[1]), *map(Path, sys.argv[2:])
 keep_compiled_programs(workdir.parent / "compiled")
 splits = [

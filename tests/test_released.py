@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from golden import released_baselines
 
-from ar_net_jax.config import Config
+from ar_net_jax.backbones.layouts import backbone_entries
+from ar_net_jax.config.config import Config
 from ar_net_jax.errors import UserError
-from ar_net_jax.models.frame_runner import Mode
-from ar_net_jax.models.multi_backbone import Prediction
-from ar_net_jax.models.random import example_keys
-from ar_net_jax.models.registry import build_model
-from ar_net_jax.weights.layouts import backbone_entries
-from ar_net_jax.weights.released import import_released
+from ar_net_jax.methods.registry import build_model
+from ar_net_jax.modules.frame_runner import Mode
+from ar_net_jax.modules.multi_backbone import Prediction
+from ar_net_jax.ops.rng import example_keys
+from ar_net_jax.weights.released.convert import import_released
 
 State = dict[str, np.ndarray]
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from golden import recipe
 
-from ar_net_jax.config import Config, ModelConfig
-from ar_net_jax.model import Model
-from ar_net_jax.models.frame_runner import EVALUATION
-from ar_net_jax.models.registry import build_model
-from ar_net_jax.weights.released import import_released
+from ar_net_jax.config.config import Config, ModelConfig
+from ar_net_jax.inference.model import Model
+from ar_net_jax.methods.registry import build_model
+from ar_net_jax.modules.frame_runner import EVALUATION
+from ar_net_jax.weights.released.convert import import_released
 
 NAMES = ("arnet_resnet", "arnet_efficientnet")
 

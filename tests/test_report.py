@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ar_net_jax.jobs import curve, decisions, report
+from ar_net_jax.reporting import curve, decisions
+from ar_net_jax.reporting import tables as report
 
 CHANCE = {"mAP": 11.25, "top1": 8.3}
 

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ar_net_jax.config import Config, ModelConfig, PolicyConfig
+from ar_net_jax.config.config import Config, ModelConfig, PolicyConfig
 from ar_net_jax.costs.model_costs import model_cost_table
 from ar_net_jax.errors import UserError
-from ar_net_jax.inference import penalty_offsets
-from ar_net_jax.model import Model
-from ar_net_jax.models.chunks import plan_chunks
-from ar_net_jax.models.frame_runner import Mode
-from ar_net_jax.models.registry import build_model, init_variables
-from ar_net_jax.models.routing import run_selected
+from ar_net_jax.inference.chunks import plan_chunks
+from ar_net_jax.inference.model import Model
+from ar_net_jax.inference.step import penalty_offsets
+from ar_net_jax.methods.registry import build_model, init_variables
+from ar_net_jax.modules.frame_runner import Mode
+from ar_net_jax.ops.routing import run_selected
 
 BATCH, LENGTH, CLASSES = 3, 5, 7
 AR_NET = ModelConfig(

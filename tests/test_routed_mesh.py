@@ -9,11 +9,11 @@ SCRIPT = """
 import functools, json
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
-from ar_net_jax.config import ModelConfig, PolicyConfig
-from ar_net_jax.inference import Request, make_inference, make_predict_step
-from ar_net_jax.models.random import example_keys
-from ar_net_jax.models.registry import init_variables
-from ar_net_jax.training.devices import make_mesh, put_batch, replicated
+from ar_net_jax.config.config import ModelConfig, PolicyConfig
+from ar_net_jax.inference.step import Request, make_inference, make_predict_step
+from ar_net_jax.ops.rng import example_keys
+from ar_net_jax.methods.registry import init_variables
+from ar_net_jax.runtime.mesh import make_mesh, put_batch, replicated
 
 model = ModelConfig(
     num_classes=5, resolutions=(32, 24, 16), backbones=("resnet8_tiny", "resnet8_tiny"),

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ar_net_jax.config import Config, ModelConfig, PolicyConfig, StageConfig
+from ar_net_jax.config.config import Config, ModelConfig, PolicyConfig, StageConfig
 from ar_net_jax.errors import UserError
-from ar_net_jax.models.classifier import frame_classifier
-from ar_net_jax.models.frame_runner import Mode
-from ar_net_jax.models.frames import prepare_frames
-from ar_net_jax.models.registry import build_model, init_variables
-from ar_net_jax.models.routed_training import predict_routed, run_chosen
+from ar_net_jax.methods.registry import build_model, init_variables
+from ar_net_jax.modules.frame_runner import Mode
+from ar_net_jax.modules.heads import frame_classifier
+from ar_net_jax.modules.routed_training import predict_routed, run_chosen
+from ar_net_jax.ops.resize import prepare_frames
 
 MODEL = ModelConfig(
     num_classes=3,

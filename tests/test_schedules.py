@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ar_net_jax import schedules
+from ar_net_jax.training import schedules
 
 
 def test_step_decays_at_the_released_epochs() -> None:

@@ -10,10 +10,10 @@ import numpy as np
 import optax
 import pytest
 
-from ar_net_jax.config import Config, ModelConfig, OptimizerConfig, PolicyConfig, StageConfig
-from ar_net_jax.inference import make_predict_step
-from ar_net_jax.models.registry import build_model, init_variables
-from ar_net_jax.training import stages
+from ar_net_jax.config.config import Config, ModelConfig, OptimizerConfig, PolicyConfig, StageConfig
+from ar_net_jax.inference.step import make_predict_step
+from ar_net_jax.methods.registry import build_model, init_variables
+from ar_net_jax.training import parts as stages
 from ar_net_jax.training.optimizer import make_optimizer
 from ar_net_jax.training.state import Best, TrainState
 from ar_net_jax.training.steps import make_train_step

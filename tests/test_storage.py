@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 from signalling import signal_when
 
-from ar_net_jax.config import DataConfig
+from ar_net_jax.config.config import DataConfig
 from ar_net_jax.data import registry
-from ar_net_jax.data.embedded_plan import EmbeddedSpec
+from ar_net_jax.data.embedded.plan import EmbeddedSpec
+from ar_net_jax.data.splits import prepare_data
 from ar_net_jax.errors import Preempted, UserError
-from ar_net_jax.jobs.data import prepare_data
-from ar_net_jax.storage import absolute, local_path, open_storage
+from ar_net_jax.runtime.storage import absolute, local_path, open_storage
 
 BUCKET = "bucket"
 SMALL = [
@@ -154,7 +154,7 @@ def test_models_and_lines_in_a_bucket(emulator: Emulator, tmp_path: Path) -> Non
         import numpy as np
         from ar_net_jax.checkpoints import Checkpoints, holds_model, load_model, save_model
         from ar_net_jax.errors import UserError
-        from ar_net_jax.storage import open_storage, write_text
+        from ar_net_jax.runtime.storage import open_storage, write_text
         from ar_net_jax.training.writers import ScalarWriter, StepLines
 
         folder = open_storage("gs://bucket/library")

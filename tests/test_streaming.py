@@ -7,11 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-from ar_net_jax.config import Config, ModelConfig, PolicyConfig
+from ar_net_jax.config.config import Config, ModelConfig, PolicyConfig
 from ar_net_jax.errors import UserError
-from ar_net_jax.model import Model
-from ar_net_jax.models.frame_runner import EVALUATION
-from ar_net_jax.models.registry import build_model, init_variables
+from ar_net_jax.inference.model import Model
+from ar_net_jax.methods.registry import build_model, init_variables
+from ar_net_jax.modules.frame_runner import EVALUATION
 
 LENGTH = 24
 POLICY = PolicyConfig("resnet8_tiny", resolution=16, hidden_size=8)

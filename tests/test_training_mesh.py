@@ -10,10 +10,12 @@ import pytest
 SCRIPT = """
 import dataclasses, json
 import jax, jax.numpy as jnp, numpy as np, optax
-from ar_net_jax.config import Config, ModelConfig, OptimizerConfig, PolicyConfig, StageConfig
-from ar_net_jax.models import layers, resnet
-from ar_net_jax.models.registry import build_model, init_variables
-from ar_net_jax.training import devices, stages
+from ar_net_jax.config.config import Config, ModelConfig, OptimizerConfig, PolicyConfig, StageConfig
+from ar_net_jax.backbones import layers
+from ar_net_jax.backbones import resnet
+from ar_net_jax.methods.registry import build_model, init_variables
+from ar_net_jax.runtime import mesh as devices
+from ar_net_jax.training import parts as stages
 from ar_net_jax.training.optimizer import make_optimizer
 from ar_net_jax.training.state import TrainState, state_shardings
 from ar_net_jax.training.steps import make_train_step

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import ar_net_jax
-from ar_net_jax.data.embedded import write_video
+from ar_net_jax.data.embedded.builder import write_video
 from ar_net_jax.data.video import decode_frames, read_video
 from ar_net_jax.errors import UserError
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ar_net_jax.config import Convention, ModelConfig
+from ar_net_jax.config.config import Convention, ModelConfig
 from ar_net_jax.costs.parts import LSTM, model_parts
 
 

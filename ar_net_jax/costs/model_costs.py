@@ -1,6 +1,6 @@
 """The cost table of a configured model."""
 
-from ar_net_jax.config import Convention, ModelConfig
+from ar_net_jax.config.config import Convention, ModelConfig
 from ar_net_jax.costs.tables import (
     CostTable,
     ar_net_cost_table,

@@ -16,16 +16,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ar_net_jax.architectures import (
+from ar_net_jax.backbones.architectures import (
     COST_CONVENTIONS,
     EfficientNetSpec,
     ResNetSpec,
     architecture,
     feature_dim,
 )
+from ar_net_jax.backbones.make import make_backbone
 from ar_net_jax.costs.counting import count_macs
 from ar_net_jax.errors import UserError
-from ar_net_jax.models.backbones import make_backbone
 
 _PUBLISHED_SIZE = 224
 """Side length, in pixels, that the paper takes EfficientNet's published figures to be for."""

@@ -8,10 +8,10 @@ from typing import Any
 
 import jax
 
-from ar_net_jax.architectures import COST_CONVENTIONS, feature_dim
-from ar_net_jax.config import ModelConfig
+from ar_net_jax.backbones.architectures import COST_CONVENTIONS, feature_dim
+from ar_net_jax.config.config import ModelConfig
 from ar_net_jax.costs.modules import frame_gflops, lstm_gflops
-from ar_net_jax.models.registry import init_variables
+from ar_net_jax.methods.registry import init_variables
 
 LSTM = "LSTM"
 POLICY = "policy"

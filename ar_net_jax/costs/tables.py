@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from ar_net_jax.architectures import feature_dim
+from ar_net_jax.backbones.architectures import feature_dim
 from ar_net_jax.costs.modules import frame_gflops, lstm_gflops
 from ar_net_jax.errors import UserError
 

@@ -5,8 +5,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from ar_net_jax.models.backbones import make_backbone
-from ar_net_jax.models.classifier import FrameClassifier
+from ar_net_jax.backbones.make import make_backbone
+from ar_net_jax.modules.heads import FrameClassifier
 
 
 @functools.cache

@@ -16,11 +16,11 @@ from pathlib import Path
 import absl.logging
 import tensorflow_datasets as tfds
 
-from ar_net_jax.data import embedded
+from ar_net_jax.config.shipped import shipped_dir
 from ar_net_jax.data.builder import VideoBuilder, VideoConfig
+from ar_net_jax.data.embedded import builder as embedded
 from ar_net_jax.data.source import VideoSource
 from ar_net_jax.errors import UserError
-from ar_net_jax.shipped import shipped_dir
 
 _INDEX = "prepared.json"
 _BUILDERS = {

@@ -14,14 +14,14 @@ from typing import Any
 from etils import epath
 
 from ar_net_jax.checkpoints import holds_model, load_model, save_model
-from ar_net_jax.config import Config
+from ar_net_jax.config.config import Config
 from ar_net_jax.data.source import VideoSource
 from ar_net_jax.errors import UserError
-from ar_net_jax.storage import write_text
-from ar_net_jax.training.distributed import is_first, wait_for_all
-from ar_net_jax.training.preemption import PreemptionNotice
-from ar_net_jax.training.stage_log import Reporting
-from ar_net_jax.training.stage_runner import StageRunner
+from ar_net_jax.runtime.distributed import is_first, wait_for_all
+from ar_net_jax.runtime.preemption import PreemptionNotice
+from ar_net_jax.runtime.storage import write_text
+from ar_net_jax.training.log import Reporting
+from ar_net_jax.training.stage import StageRunner
 
 _STAGE_RECORD = "stage.json"
 # Fields of config.data that say how the same examples are read, and may change within a run.

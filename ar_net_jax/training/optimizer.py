@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import optax
 
-from ar_net_jax.config import OptimizerConfig
+from ar_net_jax.config.config import OptimizerConfig
 
 # Every module of these names is a Linear layer in the released sense.
 LINEAR_MODULES = ("head", "decision", "lowest_head", "warmup_head")

@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from ar_net_jax.config import Config
+from ar_net_jax.config.config import Config
 from ar_net_jax.costs.model_costs import model_cost_table
-from ar_net_jax.models.registry import build_model
-from ar_net_jax.schedules import learning_rate
-from ar_net_jax.training import stages, steps
+from ar_net_jax.methods.registry import build_model
+from ar_net_jax.training import parts as stages
+from ar_net_jax.training import steps
 from ar_net_jax.training.optimizer import make_optimizer
+from ar_net_jax.training.schedules import learning_rate
 
 Tree = Any
 

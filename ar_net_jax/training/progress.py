@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import jax
 
-from ar_net_jax.training.guards import LossWatch
+from ar_net_jax.training.nan_guard import LossWatch
 
 Item = TypeVar("Item")
 

@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from ar_net_jax.config import Config, StageConfig
+from ar_net_jax.config.config import Config, StageConfig
 from ar_net_jax.losses import classification_loss, total_loss
-from ar_net_jax.models.frame_runner import Mode
-from ar_net_jax.models.multi_backbone import POLICY
-from ar_net_jax.models.random import example_keys
-from ar_net_jax.models.routed_training import predict_routed
+from ar_net_jax.modules.frame_runner import Mode
+from ar_net_jax.modules.multi_backbone import POLICY
+from ar_net_jax.modules.routed_training import predict_routed
+from ar_net_jax.ops.rng import example_keys
 from ar_net_jax.training.optimizer import FROZEN
-from ar_net_jax.training.stages import part_of
+from ar_net_jax.training.parts import part_of
 
 Array = jax.Array
 Tree = Any

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from ar_net_jax.config import Config, StageConfig
-from ar_net_jax.schedules import temperature
+from ar_net_jax.config.config import Config, StageConfig
 from ar_net_jax.training.micro_batches import accumulate, split_batch
+from ar_net_jax.training.schedules import temperature
 from ar_net_jax.training.stage_loss import StageLoss
 from ar_net_jax.training.state import TrainState, state_shardings
 

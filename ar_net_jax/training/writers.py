@@ -18,7 +18,7 @@ import tensorboardX
 from etils import epath
 from tensorboardX import record_writer
 
-from ar_net_jax.storage import is_remote
+from ar_net_jax.runtime.storage import is_remote
 
 HISTORY = "metrics.jsonl"
 

@@ -9,17 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from ar_net_jax.architectures import EfficientNetSpec, architecture
-from ar_net_jax.errors import UserError
-from ar_net_jax.models.backbones import make_backbone
-from ar_net_jax.models.frames import MEAN, STD
-from ar_net_jax.weights.layouts import (
+from ar_net_jax.backbones.architectures import EfficientNetSpec, architecture
+from ar_net_jax.backbones.layouts import (
     Entry,
     backbone_entries,
     backbone_layouts,
     from_flax,
     to_flax,
 )
+from ar_net_jax.backbones.make import make_backbone
+from ar_net_jax.errors import UserError
+from ar_net_jax.ops.resize import MEAN, STD
 from ar_net_jax.weights.sources import Weights
 
 State = Mapping[str, np.ndarray]
@@ -52,7 +52,7 @@ def import_backbone(name: str, state: State, layout: str | None = None) -> dict[
     """Turns an ImageNet state dictionary into a backbone's variables; its classifier is left out.
 
     Args:
-        name: of the architecture, see `ar_net_jax.architectures`.
+        name: of the architecture, see `ar_net_jax.backbones.architectures`.
         state: key -> array in PyTorch's axis order.
         layout: of the keys; None detects it.
 

@@ -6,17 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from ar_net_jax.architectures import EfficientNetSpec, architecture, feature_dim
-from ar_net_jax.config import Config
-from ar_net_jax.config_files import apply_overrides
-from ar_net_jax.config_pretrained import PretrainedConfig
+from ar_net_jax.backbones.architectures import EfficientNetSpec, architecture, feature_dim
+from ar_net_jax.backbones.layouts import backbone_entries, backbone_layouts
+from ar_net_jax.config.config import Config
+from ar_net_jax.config.files import apply_overrides
+from ar_net_jax.config.pretrained import PretrainedConfig
 from ar_net_jax.errors import UserError
-from ar_net_jax.models.multi_backbone import backbone_name
+from ar_net_jax.modules.multi_backbone import backbone_name
 from ar_net_jax.weights.files import read_state
 from ar_net_jax.weights.imagenet import State, trained_with
-from ar_net_jax.weights.layouts import backbone_entries, backbone_layouts
 from ar_net_jax.weights.pretrained import pretrained_variables
-from ar_net_jax.weights.released_keys import COUNTER, RELEASED_BACKBONES
+from ar_net_jax.weights.released.keys import COUNTER, RELEASED_BACKBONES
 from ar_net_jax.weights.sources import Weights
 
 # Where torchvision, timm and efficientnet_pytorch keep the last layer.

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ar_net_jax.backbones.layouts import backbone_entries, from_flax
 from ar_net_jax.weights.imagenet import variable_shapes
-from ar_net_jax.weights.layouts import backbone_entries, from_flax
 
 if __package__:
     from golden.libraries import import_torchvision

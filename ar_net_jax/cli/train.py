@@ -1,0 +1,104 @@
+r"""Trains a model through the stages of its config.
+
+Running the same command again goes on where the run stopped. On SIGTERM it saves the present step
+and exits with status 75. The work directory gets:
+  config.json       the config the run belongs to
+  history/          metrics.jsonl and TensorBoard event files of each stage
+  checkpoints/      the state of the present stage
+  stages/<name>/    what each finished stage handed on
+  compiled/         compiled programs, for the next start
+  model/            the finished model, for `arnet evaluate`
+
+Examples:
+  arnet train --config=activitynet --dry-run
+  arnet train --config=demo --workdir=run
+  arnet train --config=activitynet:efficientnet --workdir=run \
+      --config.data.source_dir=frames --config.data.data_dir=data
+  arnet train --config=activitynet --workdir=/shared/run \
+      --coordinator=host0:8476 --num_processes=2 --process_id=0
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from ar_net_jax.cli.processes import add_process_flags, first_then_others, joined
+from ar_net_jax.config.files import load_config, shipped_configs
+from ar_net_jax.data.splits import open_split, prepare_data
+from ar_net_jax.errors import UserError
+from ar_net_jax.runtime.compilation import describe_programs, keep_compiled_programs
+from ar_net_jax.runtime.distributed import is_first
+from ar_net_jax.runtime.storage import open_storage
+from ar_net_jax.training.dry_run import check_memory
+from ar_net_jax.training.log import Reporting
+from ar_net_jax.training.loop import train
+from ar_net_jax.training.profiling import parse_span
+from ar_net_jax.weights.pretrained import pretrained_variables
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds this job's flags."""
+    parser.add_argument(
+        "--config",
+        required=True,
+        metavar="NAME[:variant]",
+        help=f"a shipped config ({', '.join(shipped_configs())}) or a path to a file; "
+        "variants are combined with commas",
+    )
+    parser.add_argument(
+        "--workdir",
+        metavar="DIR",
+        help="where the run lives; several processes must share it",
+    )
+    parser.add_argument("--quiet", action="store_true", help="neither lines nor progress bars")
+    parser.add_argument(
+        "--profile",
+        metavar="A:B",
+        help="profile the steps A to B of each stage; open history/<stage>/profile with xprof",
+    )
+    parser.add_argument(
+        "--log_examples",
+        action="store_true",
+        help="record the videos of every step in history/<stage>/examples_<process>.jsonl",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only compile the step of each stage for the devices here, without data, and print "
+        "memory, FLOPs and whether it fits; pretended devices come from "
+        "XLA_FLAGS=--xla_force_host_platform_device_count=8",
+    )
+    add_process_flags(parser)
+
+
+def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
+    """Runs the job."""
+    config = load_config(flags.config, overrides)
+    reporting = Reporting(
+        lines=not flags.quiet,
+        profile=parse_span(flags.profile) if flags.profile else None,
+        examples=flags.log_examples,
+    )
+    if not flags.workdir and not flags.dry_run:
+        raise UserError("--workdir: missing; name a directory for the run")
+    with joined(flags):
+        if flags.dry_run:
+            check_memory(config)
+            return
+        workdir, progress = open_storage(flags.workdir), not flags.quiet and is_first()
+        keep_compiled_programs(workdir / "compiled")
+        if not (workdir / "checkpoints").exists():
+            pretrained_variables(config)  # Whatever is wrong with them shows now, not hours later.
+        data_dir = first_then_others(
+            lambda: prepare_data(config.data, workdir, progress=progress), "prepare data"
+        )
+        train_split, validation = (
+            open_split(config.data, data_dir, split, config.model.num_classes)
+            for split in ("train", "validation")
+        )
+        model_dir = train(
+            config, workdir, train_split, validation, progress=progress, reporting=reporting
+        )
+        if is_first():
+            if not flags.quiet:
+                print(describe_programs())
+            print(f"trained model: {model_dir}")

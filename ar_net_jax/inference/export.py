@@ -1,0 +1,192 @@
+"""A model as one file that JAX runs without this package: its routed program, weights included.
+
+exported = jax.export.deserialize(Path("model.stablehlo").read_bytes())
+answer = jax.jit(exported.call)(frames)
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import export, lax
+
+from ar_net_jax.config.config import Config
+from ar_net_jax.errors import UserError
+from ar_net_jax.inference.chunks import plan_chunks
+from ar_net_jax.inference.step import Policy, Request, make_inference
+from ar_net_jax.ops.resize import MEAN, STD
+from ar_net_jax.ops.rng import example_keys
+from ar_net_jax.ops.routing import Chunks
+
+Array = jax.Array
+Program = Callable[[Any, Array], dict[str, Array]]
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+# An artifact is a flatbuffer, which addresses 2 GiB; 64 MiB are left for the program.
+_MOST_BYTES = 2**31 - 2**26
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What is fixed in an artifact.
+
+    Attributes:
+        num_frames: T, frames of every video.
+        batch: videos per call; None leaves it open.
+        platforms: that it can be compiled for, some of `PLATFORMS`.
+        policy: `argmax` takes the most likely action, `sample` draws it, the same way each call.
+        seed: of sampled decisions and of the random policy.
+        chunks: sizes of chunk for every backbone; the usual ones of each platform by default.
+
+    Raises:
+        UserError: an impossible value.
+    """
+
+    num_frames: int
+    batch: int | None = None
+    platforms: tuple[str, ...] = PLATFORMS
+    policy: Policy = "argmax"
+    seed: int = 0
+    chunks: Chunks | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_frames < 1:
+            raise UserError(f"num_frames: must be at least 1, got {self.num_frames}")
+        if self.batch is not None and self.batch < 1:
+            raise UserError(f"batch: must be symbolic or at least 1, got {self.batch}")
+        unknown = [name for name in self.platforms if name not in PLATFORMS]
+        if unknown or not self.platforms:
+            raise UserError(
+                f"platforms: '{','.join(unknown)}' must be one or several of {','.join(PLATFORMS)}"
+            )
+
+
+def export_model(config: Config, variables: Any, options: ExportOptions) -> bytes:
+    """Serialises the routed form of a model, weights included.
+
+    What is serialised maps frames uint8 [B, T, S, S, 3] to a dict of `logits` float32 [B, C],
+    `actions` int32 [B, T] and `gflops` float32 [B]. `jax.export.deserialize` reads it back; where
+    B is open, each B is compiled when it is first seen.
+
+    Args:
+        config: of the model.
+        variables: that fit it.
+        options: what is to be fixed.
+
+    Raises:
+        UserError: impossible chunks, or weights too large for one file.
+    """
+    weights = jax.tree.map(np.asarray, variables)
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(weights))
+    if size > _MOST_BYTES:
+        raise UserError(
+            f"the weights have {size / 2**30:.2f} GiB, and one artifact holds less than 2 GiB; "
+            "`arnet convert --to model.safetensors` writes files of any size"
+        )
+    programs = _programs(config, options)
+
+    def run(frames: Array) -> dict[str, Array]:
+        return lax.platform_dependent(weights, frames, **programs)
+
+    batch = options.batch or export.symbolic_shape("b")[0]
+    side = config.model.image_size
+    frames = jax.ShapeDtypeStruct((batch, options.num_frames, side, side, 3), jnp.uint8)
+    exported = export.export(jax.jit(run), platforms=options.platforms)(frames)
+    return bytes(exported.serialize())
+
+
+def _programs(config: Config, options: ExportOptions) -> dict[str, Program]:
+    """The program for each platform; platforms with the same sizes of chunk share one."""
+    by_plan: dict[tuple[Chunks, ...], Program] = {}
+    programs = {}
+    for platform in options.platforms:
+        plan = plan_chunks(config.model, platform, options.chunks)
+        if plan not in by_plan:
+            by_plan[plan] = _program(config, options, platform)
+        programs[platform] = by_plan[plan]
+    return programs
+
+
+def _program(config: Config, options: ExportOptions, platform: str) -> Program:
+    infer = make_inference(
+        config.model, policy=options.policy, chunks=options.chunks, platform=platform
+    )
+
+    def program(variables: Any, frames: Array) -> dict[str, Array]:
+        order = jnp.arange(frames.shape[0])
+        keys = example_keys(options.seed, jnp.zeros_like(order), order)
+        answer = infer(variables, Request(frames, keys), jnp.float32(0.0))
+        return {"logits": answer.logits, "actions": answer.actions, "gflops": answer.gflops}
+
+    return program
+
+
+def describe_export(config: Config, options: ExportOptions) -> dict[str, Any]:
+    """What a user of the artifact has to know, as JSON holds it."""
+    model = config.model
+    batch, length, side = options.batch or "b", options.num_frames, model.image_size
+    names = list(model.space.names)
+    return {
+        "format": "jax.export",
+        "platforms": list(options.platforms),
+        "approach": model.approach,
+        "num_classes": model.num_classes,
+        "inputs": {
+            "frames": {
+                "dtype": "uint8",
+                "shape": [batch, length, side, side, 3],
+                "axes": "video, time, row, column, RGB",
+            }
+        },
+        "outputs": {
+            "logits": {"dtype": "float32", "shape": [batch, model.num_classes]},
+            "actions": {"dtype": "int32", "shape": [batch, length]},
+            "gflops": {"dtype": "float32", "shape": [batch]},
+        },
+        "actions": [" + ".join(names)] if model.approach == "multi_scale" else names,
+        "gflops_convention": model.gflops_convention,
+        "normalisation": {
+            "where": "inside; give RGB from 0 to 255",
+            "mean": MEAN.astype(float).round(3).tolist(),
+            "std": STD.astype(float).round(3).tolist(),
+            "resize": model.resize,
+        },
+        "dtype": model.dtype,
+        "policy": options.policy,
+        "seed": options.seed,
+        "chunks": {
+            platform: [list(sizes) for sizes in plan_chunks(model, platform, options.chunks)]
+            for platform in options.platforms
+        },
+    }
+
+
+def check_target(path: str | Path) -> None:
+    """Raises UserError if a file cannot be put there."""
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give the name of a file, such as model.stablehlo")
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: there is no folder {path.parent}; make it first")
+
+
+def write_whole(path: str | Path, data: bytes) -> None:
+    """Writes a file, replacing an earlier one in one move.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    path = Path(path)
+    fresh = path.with_name(f".{path.name}.new")
+    try:
+        fresh.write_bytes(data)
+        os.replace(fresh, path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+    finally:
+        fresh.unlink(missing_ok=True)

@@ -1,0 +1,210 @@
+"""A trained model from its directory, ready to be called on frames.
+
+model = ar_net_jax.load("run")
+frames, times = ar_net_jax.read_video("clip.mp4", num_frames=16, size=224)
+result = model(frames[None])
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+
+from ar_net_jax.checkpoints import check_fits, load_model
+from ar_net_jax.config.config import Config
+from ar_net_jax.errors import UserError
+from ar_net_jax.inference.step import Inference, Policy, Request, Routing, make_inference
+from ar_net_jax.inference.streaming import Stream
+from ar_net_jax.methods.registry import init_variables
+from ar_net_jax.ops.rng import example_keys
+from ar_net_jax.ops.routing import Chunks
+from ar_net_jax.runtime.storage import open_storage
+
+Array = jax.Array
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a model makes of B videos.
+
+    Attributes:
+        logits: float32 [B, C].
+        actions: int32 [B, T], what was done with each frame (`config.model.space.names`); -1 on
+            padding.
+        gflops: float32 [B], of each video.
+        gflops_convention: how they are counted, `macs` or `paper`.
+        computed: int32 [K] or [K + 1], the frames that each backbone and then the policy's
+            extractor really computed, the filling of last chunks included.
+    """
+
+    logits: Array
+    actions: Array
+    gflops: Array
+    gflops_convention: str
+    computed: Array
+
+
+class Model:
+    """A callable model: config and variables, compiled on the first call for each shape."""
+
+    def __init__(self, config: Config, variables: Any) -> None:
+        """Puts the variables on the default device.
+
+        Args:
+            config: the model's config.
+            variables: `{"params": ..., "batch_stats": ...}` that fit it.
+        """
+        self.config = config
+        self.variables = jax.device_put(variables)
+        self._compiled: dict[tuple, Inference] = {}
+
+    def __call__(
+        self,
+        frames: Array | np.ndarray,
+        *,
+        routing: Routing = "routed",
+        policy: Policy = "argmax",
+        seed: int = 0,
+        num_frames: Array | np.ndarray | None = None,
+        cost_penalty: float = 0.0,
+        chunks: Chunks | None = None,
+    ) -> Result:
+        """Classifies videos.
+
+        Args:
+            frames: uint8 [B, T, S, S, 3], S = `config.model.image_size`; any B and T from 1 on.
+            routing: `routed` computes chosen frames only, `masked` all backbones on all frames;
+                the results agree up to float rounding.
+            policy: `argmax` takes the most likely action of each frame, `sample` draws it.
+            seed: of sampled decisions and of the random policy.
+            num_frames: int [B], how many of the T frames each video has; the rest is padding,
+                neither seen nor charged. None if all have T.
+            cost_penalty: takes this much, in logits, from the costliest action and from others in
+                proportion to their cost, to compute less; negative to compute more.
+            chunks: sizes of chunk of the routed form, descending; measured ones by default.
+
+        Raises:
+            ValueError: frames of a wrong shape or type, lengths that do not fit, or an unknown
+                routing or policy.
+        """
+        self._check_frames(frames)
+        _check_choice("routing", routing, ("routed", "masked"))
+        _check_choice("policy", policy, ("argmax", "sample"))
+        batch, length = frames.shape[:2]
+        order = jnp.arange(batch)
+        request = Request(
+            frames=jnp.asarray(frames),
+            keys=example_keys(seed, jnp.zeros_like(order), order),
+            frame_mask=_mask_of(num_frames, batch, length),
+        )
+        how = (routing, policy, chunks)
+        if how not in self._compiled:
+            self._compiled[how] = make_inference(
+                self.config.model, routing=routing, policy=policy, chunks=chunks
+            )
+        answer = self._compiled[how](self.variables, request, jnp.float32(cost_penalty))
+        return Result(
+            logits=answer.logits,
+            actions=answer.actions,
+            gflops=answer.gflops,
+            gflops_convention=self.config.model.gflops_convention,
+            computed=answer.computed[0],
+        )
+
+    def stream(self, *, cost_penalty: float = 0.0) -> Stream:
+        """A video that arrives frame by frame; compiled when this returns.
+
+        Args:
+            cost_penalty: as in a call.
+
+        Raises:
+            UserError: the model is no AR-Net.
+        """
+        return Stream(self.config.model, self.variables, cost_penalty=cost_penalty)
+
+    def _check_frames(self, frames: Array | np.ndarray) -> None:
+        size = self.config.model.image_size
+        shape = tuple(np.shape(frames))
+        right = len(shape) == 5 and shape[2:] == (size, size, 3) and min(shape) >= 1
+        if not right or frames.dtype != np.uint8:
+            raise ValueError(
+                f"frames must be uint8 [B, T, {size}, {size}, 3] with B, T >= 1, got "
+                f"{getattr(frames, 'dtype', type(frames).__name__)} {list(shape)}"
+            )
+
+
+def load(directory: epath.PathLike) -> Model:
+    """Loads a trained or converted model.
+
+    Args:
+        directory: a model's folder, or the work directory of a finished training.
+
+    Raises:
+        UserError: no model there, or one that does not fit its config.
+    """
+    return Model(*load_config_and_variables(directory))
+
+
+def find_model(directory: epath.PathLike) -> epath.Path:
+    """The model's folder: the directory itself, or `model/` in the work directory of a training.
+
+    Raises:
+        UserError: neither holds a finished model.
+    """
+    directory = open_storage(directory)
+    for candidate in (directory / "model", directory):
+        if (candidate / "config.json").is_file() and (candidate / "variables").is_dir():
+            return candidate
+    raise UserError(
+        f"{directory}: no finished model here; give the work directory of a finished "
+        "`arnet train`, or its model folder"
+    )
+
+
+def load_config_and_variables(directory: epath.PathLike) -> tuple[Config, dict[str, Any]]:
+    """Reads a model and checks that its variables are those its config asks for.
+
+    Args:
+        directory: a model's folder, or the work directory of a finished training.
+
+    Returns:
+        The config, and `{"params": ..., "batch_stats": ...}` as host arrays.
+
+    Raises:
+        UserError: no model there, or one that does not fit its config.
+    """
+    model_dir = find_model(directory)
+    variables, values = load_model(model_dir)
+    config = Config.from_dict(values)
+    check_variables(config, variables, model_dir)
+    return config, variables
+
+
+def check_variables(config: Config, variables: Any, directory: epath.PathLike) -> None:
+    """Raises UserError, naming keys and shapes, if variables do not fit a config."""
+    expected = jax.eval_shape(lambda key: init_variables(config.model, key), jax.random.key(0))
+    try:
+        check_fits(variables, expected)
+    except UserError as error:
+        raise UserError(f"{directory}: {error}") from None
+
+
+def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+
+
+def _mask_of(num_frames: Array | np.ndarray | None, batch: int, length: int) -> Array | None:
+    """Frame mask bool [B, T] of the videos' lengths."""
+    if num_frames is None:
+        return None
+    lengths = np.asarray(num_frames)
+    whole = np.issubdtype(lengths.dtype, np.integer) and lengths.shape == (batch,)
+    if not whole or lengths.min() < 1 or lengths.max() > length:
+        raise ValueError(
+            f"num_frames must hold {batch} whole numbers from 1 to {length}, got {num_frames}"
+        )
+    return jnp.arange(length) < jnp.asarray(lengths)[:, None]

@@ -1,1 +1,0 @@
-"""Flax Linen modules, pure functions of (variables, frames)."""

@@ -1,0 +1,271 @@
+"""AR-Net's training under a fixed policy: a backbone sees only the frames it was chosen for.
+
+Forward and backward pass run over chunks of chosen frames, and over no more of them than hold those
+frames. Where the masked form normalises a backbone by all frames of the batch, most of which it
+will never see, this form normalises each chunk by its own chosen frames (padding is masked), on
+each device by itself. Chosen frames are spread evenly over the chunks, so that none is nearly
+empty. The running statistics move once a step, by the mean over chunks weighted by their frames.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import Mesh, PartitionSpec
+
+from ar_net_jax.config.config import ModelConfig
+from ar_net_jax.methods.ar_net import ARNet
+from ar_net_jax.modules.frame_runner import Mode, flatten_frames
+from ar_net_jax.modules.heads import frame_classifier
+from ar_net_jax.modules.multi_backbone import backbone_name
+from ar_net_jax.ops.resize import prepare_frames
+from ar_net_jax.ops.rng import per_frame_keys
+from ar_net_jax.ops.routing import masked_average
+
+Array = jax.Array
+Tree = Any
+# (parameters, statistics, frames [n, ...], keys [n], mask bool [n]) -> (logits float32 [n, C], new
+# statistics).
+Network = Callable[[Tree, Tree, Array, Array, Array], tuple[Array, Tree]]
+
+
+def predict_routed(
+    model: ARNet,
+    variables: Tree,
+    frames: Array,
+    mode: Mode,
+    chunk: int,
+    mesh: Mesh | None,
+    *,
+    proposals: Array | None = None,
+) -> tuple[Array, Array, Tree]:
+    """What the model makes of videos in training, under decisions without a gradient.
+
+    Args:
+        model: AR-Net.
+        variables: parameters and statistics.
+        frames: uint8 [B, T, S, S, 3].
+        mode: with `train`, keys, and the temperature where decisions are sampled.
+        chunk: frames that a backbone takes at a time.
+        mesh: the devices that videos are split over; each routes its own. None for one device.
+        proposals: int32 [B, T], decisions imposed instead of the policy's own.
+
+    Returns:
+        logits float32 [B, C], one-hot actions float32 [B, T, A], and the new statistics.
+    """
+    config = model.config
+    (features, decisions), updated = model.apply(
+        variables, frames, mode, method="decide", mutable=["batch_stats"], proposals=proposals
+    )
+    stats = {**variables["batch_stats"], **updated["batch_stats"]}
+    one_hot = lax.stop_gradient(decisions.one_hot)
+    predictions = []
+    for index in range(len(config.backbones)):
+        name = backbone_name(index)
+        own = {kind: tree[name] for kind, tree in variables.items()}
+        logits, stats[name] = _classify(
+            config, index, own, frames, mode.keys, one_hot[..., index] > 0.5, chunk, mesh
+        )
+        predictions.append(logits)
+    if config.policy.is_action:
+        predictions.append(
+            model.apply(
+                variables,
+                features[0],
+                decisions,
+                method=lambda module, *args: module.policy.lowest_logits(*args),
+            )
+        )
+    chosen = one_hot[..., : len(config.resolutions)]
+    return masked_average(jnp.stack(predictions, axis=2), chosen), one_hot, stats
+
+
+def _classify(
+    config: ModelConfig,
+    index: int,
+    variables: Tree,
+    frames: Array,
+    keys: Array,
+    selected: Array,
+    chunk: int,
+    mesh: Mesh | None,
+) -> tuple[Array, Tree]:
+    """One backbone's logits float32 [B, T, C] on selected frames, and its new statistics."""
+    length = selected.shape[1]
+    classifier = frame_classifier(config, index)
+
+    def network(
+        params: Tree, stats: Tree, frames: Array, keys: Array, mask: Array
+    ) -> tuple[Array, Tree]:
+        x = prepare_frames(frames, config.resolutions[index], config.resize)
+        with nn.intercept_methods(_masked_statistics(mask)):
+            logits, updated = classifier.apply(
+                {"params": params, "batch_stats": stats},
+                x,
+                train=True,
+                keys=keys,
+                mutable=["batch_stats"],
+            )
+        return logits, updated["batch_stats"]
+
+    def on_one_device(
+        variables: Tree, frames: Array, keys: Array, selected: Array
+    ) -> tuple[Array, Tree, Array]:
+        logits, total, count = run_chosen(
+            network,
+            chunk,
+            variables["params"],
+            variables["batch_stats"],
+            flatten_frames(frames),
+            per_frame_keys(keys, length),
+            selected.reshape(-1),
+        )
+        if mesh is not None:
+            total, count = lax.psum((total, count), "data")
+        return logits.reshape(*selected.shape, -1), total, count
+
+    run = on_one_device
+    if mesh is not None:
+        rows, whole = PartitionSpec("data"), PartitionSpec()
+        run = jax.shard_map(
+            on_one_device,
+            mesh=mesh,
+            in_specs=(whole, rows, rows, rows),
+            out_specs=(rows, whole, whole),
+            check_vma=False,
+        )
+    logits, total, count = run(variables, frames, keys, selected)
+    stats = jax.tree.map(
+        lambda new, old: jnp.where(count > 0, new / jnp.maximum(count, 1), old),
+        total,
+        variables["batch_stats"],
+    )
+    return logits, stats
+
+
+def _masked_statistics(mask: Array) -> Callable[..., Any]:
+    """Has every BatchNorm leave the rows where `mask` is False out of its statistics."""
+
+    def intercept(next_call: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
+        if isinstance(context.module, nn.BatchNorm) and context.method_name == "__call__":
+            rows = mask.reshape(-1, *(1,) * (args[0].ndim - 1))
+            kwargs = {**kwargs, "mask": rows}
+        return next_call(*args, **kwargs)
+
+    return intercept
+
+
+@dataclasses.dataclass(frozen=True)
+class _Chunks:
+    """The selected frames in as few chunks as hold them, none much emptier than another.
+
+    Attributes:
+        size: frames that a chunk has room for.
+        order: int32 [N], the selected frames first.
+        count: int32 scalar, how many are selected.
+        needed: int32 scalar, number of chunks.
+    """
+
+    size: int
+    order: Array
+    count: Array
+    needed: Array
+
+    @classmethod
+    def of(cls, selected: Array, size: int) -> "_Chunks":
+        size = min(size, selected.shape[0])
+        count = jnp.sum(selected, dtype=jnp.int32)
+        order = jnp.argsort(~selected, stable=True).astype(jnp.int32)
+        return cls(size, order, count, (count + size - 1) // size)
+
+    def frames_of(self, number: Array) -> tuple[Array, Array]:
+        """The frames of a chunk, int32 [size], and which of them are no padding, bool [size]."""
+        first, end = (n * self.count // jnp.maximum(self.needed, 1) for n in (number, number + 1))
+        place = first + jnp.arange(self.size)
+        return self.order[jnp.minimum(place, self.order.shape[0] - 1)], place < end
+
+    def fold(self, body: Callable[[Tree, Array, Array], Tree], start: Tree) -> Tree:
+        """`body(state, frames, mask)` over all chunks."""
+
+        def step(loop: tuple[Array, Tree]) -> tuple[Array, Tree]:
+            number, state = loop
+            return number + 1, body(state, *self.frames_of(number))
+
+        start = (jnp.zeros((), jnp.int32), start)
+        return lax.while_loop(lambda loop: loop[0] < self.needed, step, start)[1]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def run_chosen(
+    network: Network,
+    chunk: int,
+    params: Tree,
+    stats: Tree,
+    frames: Array,
+    keys: Array,
+    selected: Array,
+) -> tuple[Array, Tree, Array]:
+    """Runs a network in training on the selected frames; differentiable in the parameters.
+
+    Forward and backward pass are each a loop over as many chunks as hold the selected frames. The
+    backward one computes its chunk again: kept activations would need room for all frames,
+    whatever their number.
+
+    Args:
+        network: what to run on a chunk.
+        chunk: frames in a chunk.
+        params: of the network.
+        stats: of its BatchNorms before the step.
+        frames: [N, ...].
+        keys: [N].
+        selected: bool [N].
+
+    Returns:
+        logits float32 [N, C], zeros where not selected; the statistics after each chunk times the
+        number of its frames, summed; and the number of selected frames, int32 scalar.
+    """
+    chunks = _Chunks.of(selected, chunk)
+    total = frames.shape[0]
+    some = slice(chunks.size)
+    row, _ = jax.eval_shape(network, params, stats, frames[some], keys[some], selected[some])
+
+    def take(state: tuple[Array, Tree], index: Array, mask: Array) -> tuple[Array, Tree]:
+        found, sums = state
+        logits, new = network(params, stats, frames[index], keys[index], mask)
+        # Out of bounds, so that padding is not written back.
+        found = found.at[jnp.where(mask, index, total)].set(logits, mode="drop")
+        count = jnp.sum(mask)
+        return found, jax.tree.map(lambda sum_, x: sum_ + count * x, sums, new)
+
+    nothing = jnp.zeros((total, row.shape[1]), row.dtype), jax.tree.map(jnp.zeros_like, stats)
+    found, sums = chunks.fold(take, nothing)
+    return found, sums, chunks.count
+
+
+def _forward(network: Network, chunk: int, *inputs: Tree) -> tuple[tuple, tuple]:
+    return run_chosen(network, chunk, *inputs), inputs
+
+
+def _backward(network: Network, chunk: int, inputs: tuple, grads: tuple) -> tuple:
+    params, stats, frames, keys, selected = inputs
+    by_frame = grads[0]
+
+    def add(total: Tree, index: Array, mask: Array) -> Tree:
+        def logits(params: Tree) -> Array:
+            return network(params, stats, frames[index], keys[index], mask)[0]
+
+        _, pull = jax.vjp(logits, params)
+        (grad,) = pull(jnp.where(mask[:, None], by_frame[index], 0))
+        return jax.tree.map(jnp.add, total, grad)
+
+    start = jax.tree.map(jnp.zeros_like, params)
+    # Nothing else is trained: statistics follow from the forward pass.
+    return _Chunks.of(selected, chunk).fold(add, start), None, None, None, None
+
+
+run_chosen.defvjp(_forward, _backward)

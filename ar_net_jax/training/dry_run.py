@@ -1,0 +1,196 @@
+"""Compiles the training step of every stage for the devices at hand, without data or weights."""
+
+import dataclasses
+import math
+import os
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import rich.box
+import rich.console
+import rich.table
+from jax.sharding import Mesh
+
+from ar_net_jax.config.config import Config
+from ar_net_jax.costs.counting import count_macs
+from ar_net_jax.errors import UserError
+from ar_net_jax.runtime import mesh as devices
+from ar_net_jax.runtime.distributed import is_first
+from ar_net_jax.training import parts as stages
+from ar_net_jax.training.program import build_program
+from ar_net_jax.training.state import TrainState, state_shardings
+
+Tree = Any
+
+_MAX_LABELS = 3
+# The batch that the step works on, and those of `DevicePrefetch` behind it.
+_BATCHES = 3
+_NOTE = (
+    "Memory of each device in GiB. state: parameters, statistics, momentum, and the copy of the "
+    "best epoch; batches: the present one and those on their way; step: what the step needs "
+    "besides. TFLOPs of one step on all devices: two for each multiply-accumulate of convolutions "
+    "and matrix products; recomputed ones and those with zeros count too, and the routed form "
+    "counts as if every frame had been chosen for every network. In brackets XLA's count for one "
+    "device, with elementwise work, without zeros, and the body of a loop once."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class StageCheck:
+    """What compiling a stage's step showed; bytes are those on one device.
+
+    Attributes:
+        name: of the stage.
+        state: of what stays from step to step.
+        batches: of the batches on the device at once.
+        step: of temporary values, and of the program.
+        limit: what the device has.
+        flops: of a step, on all devices.
+        xla_flops: XLA's own count for one device, which counts the body of a loop once.
+        seconds: that compiling took.
+    """
+
+    name: str
+    state: int
+    batches: int
+    step: int
+    limit: int
+    flops: int
+    xla_flops: float
+    seconds: float
+
+    @property
+    def needed(self) -> int:
+        """Bytes that a device needs in all."""
+        return self.state + self.batches + self.step
+
+    @property
+    def fits(self) -> bool:
+        """Whether the device has them."""
+        return self.needed <= self.limit
+
+
+def dry_run(config: Config) -> list[StageCheck]:
+    """Compiles every stage's step ahead of time for this machine's devices.
+
+    Args:
+        config: the run: its batch, precision and stages.
+
+    Raises:
+        UserError: the batch cannot be split over the devices.
+    """
+    mesh = devices.make_mesh()
+    devices.check_batch(config, mesh)
+    return [_check_stage(config, index, mesh) for index in range(len(config.stage_order))]
+
+
+def _check_stage(config: Config, index: int, mesh: Mesh) -> StageCheck:
+    stage = config.stages[config.stage_order[index]]
+    variables = jax.eval_shape(
+        lambda key: stages.initial_variables(config, stage, key), jax.random.key(0)
+    )
+    program = build_program(config, index, variables["params"], mesh)
+    state = jax.eval_shape(lambda v: TrainState.create(v, program.optimizer), variables)
+    shardings = state_shardings(state, mesh, shard_optimizer=config.optimizer.shard_state)
+    state = jax.tree.map(_laid_out, state, shardings)
+    batch = {name: _laid_out(x, devices.sharded(mesh)) for name, x in _batch(config).items()}
+    started = time.monotonic()
+    compiled = program.step.lower(state, batch).compile()
+    seconds = time.monotonic() - started
+    memory = compiled.memory_analysis()
+    result = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return StageCheck(
+        config.stage_order[index],
+        state=_bytes_on_device(state) + _bytes_on_device(variables),
+        batches=_BATCHES * _bytes_on_device(batch),
+        step=memory.temp_size_in_bytes + result + memory.generated_code_size_in_bytes,
+        limit=memory_limit(mesh),
+        flops=2 * count_macs(program.step, state, batch),
+        xla_flops=compiled.cost_analysis().get("flops", float("nan")),
+        seconds=seconds,
+    )
+
+
+def _batch(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
+    rows, size = config.data.batch_size, config.model.image_size
+    shapes = {
+        "frames": ((rows, config.data.num_frames, size, size, 3), jnp.uint8),
+        "labels": ((rows, _MAX_LABELS), jnp.int32),
+        "example_id": ((rows,), jnp.int32),
+        "epoch": ((rows,), jnp.int32),
+        "mask": ((rows,), jnp.bool_),
+    }
+    return {name: jax.ShapeDtypeStruct(*shapes[name]) for name in devices.DEVICE_FIELDS}
+
+
+def _laid_out(x: jax.ShapeDtypeStruct, sharding: jax.sharding.Sharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+
+def _bytes_on_device(tree: Tree) -> int:
+    """What one device holds of arrays; those without a sharding are whole on each."""
+
+    def size(x: jax.ShapeDtypeStruct) -> int:
+        sharding = getattr(x, "sharding", None)
+        shape = x.shape if sharding is None else sharding.shard_shape(x.shape)
+        return jnp.dtype(x.dtype).itemsize * math.prod(shape)
+
+    return sum(size(x) for x in jax.tree.leaves(tree))
+
+
+def memory_limit(mesh: Mesh) -> int:
+    """Bytes that each device has; the devices that stand for a CPU share the host's memory."""
+    stats = mesh.local_devices[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return host // len(mesh.local_devices)
+
+
+def check_memory(config: Config) -> None:
+    """Prints what `dry_run` finds, and says what to change where a stage does not fit.
+
+    Raises:
+        UserError: a stage needs more memory than a device has, or as `dry_run`.
+    """
+    checks = dry_run(config)
+    if is_first():
+        _print_checks(config, checks)
+    too_large = [check for check in checks if not check.fits]
+    if too_large:
+        worst = max(too_large, key=lambda check: check.needed)
+        raise UserError(
+            f"stage '{worst.name}' needs {worst.needed / 2**30:.1f} GiB on a device that has "
+            f"{worst.limit / 2**30:.1f}; raise config.optimizer.micro_batches (now "
+            f"{config.optimizer.micro_batches}), set config.model.remat=True or "
+            "config.optimizer.shard_state=True, or use more devices"
+        )
+
+
+def _print_checks(config: Config, checks: list[StageCheck]) -> None:
+    device, count = jax.devices()[0], jax.device_count()
+    parts = config.optimizer.micro_batches
+    table = rich.table.Table(
+        title=f"{config.data.batch_size} videos x {config.data.num_frames} frames in {parts} "
+        f"part{'s' * (parts > 1)}, {config.model.dtype}, on {count} x {device.device_kind} "
+        f"with {checks[0].limit / 2**30:.3g} GiB",
+        caption=_NOTE,
+        caption_justify="left",
+        box=rich.box.SIMPLE,
+    )
+    table.add_column("stage", no_wrap=True)
+    columns = ("state", "batches", "step", "in all", "fits", "TFLOPs (XLA)", "compiled")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    for check in checks:
+        sizes = (check.state, check.batches, check.step, check.needed)
+        table.add_row(
+            check.name,
+            *(f"{size / 2**30:.3g}" for size in sizes),
+            "yes" if check.fits else "no",
+            f"{check.flops / 1e12:.3g} ({check.xla_flops / 1e12:.3g})",
+            f"{check.seconds:.0f} s",
+        )
+    rich.console.Console().print(table)
