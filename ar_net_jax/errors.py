@@ -17,3 +17,8 @@ class Preempted(Exception):
     """
 
     EXIT_STATUS = 75
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -19,7 +19,7 @@ from ar_net_jax.benchmarks.timing import time_interleaved
 from ar_net_jax.benchmarks.usage import MIXES, impose_usage, read_usage
 from ar_net_jax.checkpoints import save_model
 from ar_net_jax.cli.main import main
-from ar_net_jax.config.files import load_config
+from ar_net_jax.experiment import load_config
 from ar_net_jax.costs.model_costs import model_cost_table
 from ar_net_jax.data import registry
 from ar_net_jax.data.embedded.plan import EmbeddedSpec

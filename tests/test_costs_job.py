@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ar_net_jax.checkpoints import save_model
 from ar_net_jax.cli.costs import parse_usage
 from ar_net_jax.cli.main import main
-from ar_net_jax.config.files import load_config
+from ar_net_jax.experiment import load_config
 from ar_net_jax.costs import frame_gflops
 from ar_net_jax.costs.model_costs import model_cost_table
 from ar_net_jax.costs.parts import model_parts

@@ -11,7 +11,8 @@ import jax
 import pytest
 
 from ar_net_jax.cli import train
-from ar_net_jax.config.config import Config, ModelConfig, PolicyConfig, StageConfig
+from ar_net_jax.experiment import Config
+from ar_net_jax.config.model import ModelConfig, PolicyConfig, StageConfig
 from ar_net_jax.errors import UserError
 from ar_net_jax.training import dry_run
 

@@ -10,7 +10,7 @@ import pytest
 from ar_net_jax.checkpoints import save_model
 from ar_net_jax.cli.main import main
 from ar_net_jax.cli.predict import class_names
-from ar_net_jax.config.config import Config
+from ar_net_jax.experiment import Config
 from ar_net_jax.costs.model_costs import model_cost_table
 from ar_net_jax.data import registry
 from ar_net_jax.data.embedded.builder import write_video

@@ -114,7 +114,7 @@ SMALL = {
 PROGRAM = """
 import json, sys
 from pathlib import Path
-from ar_net_jax.config.config import Config
+from ar_net_jax.experiment import Config
 from ar_net_jax.data import registry
 from ar_net_jax.runtime.compilation import keep_compiled_programs
 from ar_net_jax.training.loop import train

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from signalling import signal_when
 
-from ar_net_jax.config.config import DataConfig
+from ar_net_jax.config.data import DataConfig
 from ar_net_jax.data import registry
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
 from ar_net_jax.data.splits import prepare_data

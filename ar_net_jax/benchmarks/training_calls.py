@@ -11,8 +11,8 @@ from jax.sharding import Mesh
 from ar_net_jax.benchmarks.timing import Call
 from ar_net_jax.benchmarks.torch_baseline import import_torch
 from ar_net_jax.benchmarks.usage import impose_usage, read_usage
-from ar_net_jax.config.config import Config
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config
 from ar_net_jax.runtime import mesh as devices
 from ar_net_jax.training import parts as stages
 from ar_net_jax.training.program import build_program

@@ -28,10 +28,9 @@ from ar_net_jax.benchmarks.machine import describe_machine, peak_memory
 from ar_net_jax.benchmarks.pipeline_rate import measure_pipeline
 from ar_net_jax.benchmarks.timing import time_interleaved
 from ar_net_jax.benchmarks.training_calls import stage_calls, torch_calls
-from ar_net_jax.config.config import Config
-from ar_net_jax.config.files import load_config
 from ar_net_jax.costs.model_costs import model_cost_table
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config, load_config
 from ar_net_jax.reporting.tables import package_versions
 
 Row = dict[str, Any]

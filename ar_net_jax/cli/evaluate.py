@@ -19,9 +19,9 @@ from collections.abc import Sequence
 
 from ar_net_jax.cli.flags import numbers
 from ar_net_jax.cli.processes import add_process_flags, first_then_others, joined
-from ar_net_jax.config.files import apply_overrides
 from ar_net_jax.data.splits import open_split, prepare_data
 from ar_net_jax.evaluation.evaluate import evaluate_model
+from ar_net_jax.experiment import apply_overrides
 from ar_net_jax.inference.model import check_variables, find_model, load_config_and_variables
 from ar_net_jax.reporting.tables import package_versions, print_table
 from ar_net_jax.runtime.compilation import keep_compiled_programs

@@ -22,8 +22,8 @@ from typing import Any
 import jax
 
 from ar_net_jax.cli.predict import class_names
-from ar_net_jax.config.config import Config
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config
 from ar_net_jax.inference.chunks import plan_chunks
 from ar_net_jax.inference.export import (
     PLATFORMS,

@@ -23,10 +23,11 @@ import rich.console
 import rich.table
 import rich.text
 
-from ar_net_jax.config.config import Config, ModelConfig
+from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.data import registry
 from ar_net_jax.data.video import read_video
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config
 from ar_net_jax.inference.model import find_model, load
 from ar_net_jax.ops.actions import apply_skips
 

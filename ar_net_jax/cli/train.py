@@ -22,9 +22,10 @@ import argparse
 from collections.abc import Sequence
 
 from ar_net_jax.cli.processes import add_process_flags, first_then_others, joined
-from ar_net_jax.config.files import load_config, shipped_configs
+from ar_net_jax.config.files import shipped_configs
 from ar_net_jax.data.splits import open_split, prepare_data
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import load_config
 from ar_net_jax.runtime.compilation import describe_programs, keep_compiled_programs
 from ar_net_jax.runtime.distributed import is_first
 from ar_net_jax.runtime.storage import open_storage

@@ -9,8 +9,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from ar_net_jax.config.config import Config
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config
 
 Tree = Any
 # The parts of a batch that the device needs; the rest stays on the host.

@@ -11,7 +11,7 @@ import jax
 from etils import epath
 from tqdm import tqdm
 
-from ar_net_jax.config.config import Config
+from ar_net_jax.experiment import Config
 from ar_net_jax.runtime.compilation import describe_programs
 from ar_net_jax.runtime.distributed import is_first
 from ar_net_jax.training.nan_guard import LossWatch

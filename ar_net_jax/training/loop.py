@@ -14,9 +14,10 @@ from typing import Any
 from etils import epath
 
 from ar_net_jax.checkpoints import holds_model, load_model, save_model
-from ar_net_jax.config.config import Config
 from ar_net_jax.data.source import VideoSource
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config
+from ar_net_jax.methods.legacy import upgrade
 from ar_net_jax.runtime.distributed import is_first, wait_for_all
 from ar_net_jax.runtime.preemption import PreemptionNotice
 from ar_net_jax.runtime.storage import write_text
@@ -66,7 +67,7 @@ def train(
         return model_dir
     reporting = reporting or Reporting()
     variables = load_model(config.init_from)[0] if config.init_from else None
-    tau = 0.0
+    handed_on: dict[str, float] = {}
     with _full_disk_explained(workdir), PreemptionNotice() as notice:
         for index, name in enumerate(config.stage_order):
             stage_dir = workdir / "stages" / name
@@ -81,7 +82,7 @@ def train(
                     progress=progress,
                     reporting=reporting,
                 )
-                variables, record = runner.run(variables, tau)
+                variables, record = runner.run(variables, handed_on)
                 save_model(stage_dir, variables, config.to_dict())
                 if is_first():
                     _write_json(stage_dir / _STAGE_RECORD, record)
@@ -89,7 +90,7 @@ def train(
             if name == until:
                 return stage_dir
             variables = load_model(stage_dir)[0]
-            tau = json.loads((stage_dir / _STAGE_RECORD).read_text())["tau"]
+            handed_on = json.loads((stage_dir / _STAGE_RECORD).read_text())
     save_model(model_dir, variables, config.to_dict())
     return model_dir
 
@@ -108,7 +109,7 @@ def _check_workdir(config: Config, workdir: epath.Path) -> None:
             f"{workdir}: what the first process has written there is not seen by this one; "
             "--workdir must be a directory that all processes share"
         )
-    before, now = json.loads(path.read_text()), config.to_dict()
+    before, now = upgrade(json.loads(path.read_text())), config.to_dict()
     for values in (before, now):
         values["data"] = {k: v for k, v in values["data"].items() if k not in _HOW_TO_READ}
     changed = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))

@@ -4,18 +4,18 @@ import contextlib
 import dataclasses
 import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 from etils import epath
 
 from ar_net_jax.checkpoints import Checkpoints
-from ar_net_jax.config.config import Config, StageConfig
 from ar_net_jax.data.pipeline import train_batches
 from ar_net_jax.data.source import VideoSource
 from ar_net_jax.errors import Preempted, UserError
-from ar_net_jax.evaluation.split import Validation
-from ar_net_jax.methods.registry import build_model
+from ar_net_jax.experiment import Config
+from ar_net_jax.methods import StageConfig
 from ar_net_jax.runtime import mesh as devices
 from ar_net_jax.runtime.preemption import Interrupted, PreemptionNotice
 from ar_net_jax.training import parts as stages
@@ -23,8 +23,8 @@ from ar_net_jax.training import steps
 from ar_net_jax.training.log import Reporting, StageLog
 from ar_net_jax.training.nan_guard import LossWatch, all_finite
 from ar_net_jax.training.program import build_program
-from ar_net_jax.training.schedules import temperature
 from ar_net_jax.training.state import Best, TrainState, state_shardings
+from ar_net_jax.training.validation import Validation
 from ar_net_jax.weights.pretrained import pretrained_variables
 
 Tree = Any
@@ -75,20 +75,22 @@ class StageRunner:
                 f"config.data.batch_size: {batch_size} is more than the "
                 f"{len(self.train_split)} training videos"
             )
-        self.model = build_model(config.model)
+        self.method = config.build_method()
         self.seed = stages.stage_seed(config, index)
         self.steps_per_epoch = len(self.train_split) / batch_size
         self.epoch_ends = [
             round((epoch + 1) * self.steps_per_epoch) for epoch in range(self.stage.epochs)
         ]
-        self.validation = Validation(config, self.stage, self.model, splits[1], self.mesh)
+        self.validation = Validation(config, self.stage, splits[1], self.mesh)
 
-    def run(self, earlier: Tree | None, earlier_tau: float) -> tuple[Tree, dict[str, Any]]:
+    def run(
+        self, earlier: Tree | None, handed_on: Mapping[str, float]
+    ) -> tuple[Tree, dict[str, Any]]:
         """Trains the stage.
 
         Args:
             earlier: variables to start from, as far as they match, or None.
-            earlier_tau: temperature of the epoch that the stage before handed on.
+            handed_on: by the stage before.
 
         Returns:
             The selected variables, and a record of the stage: score and epoch by part, the
@@ -99,10 +101,9 @@ class StageRunner:
             Preempted: as `train`.
         """
         started = time.monotonic()
-        tau_start = self.stage.tau_start or earlier_tau
         with Checkpoints(self.workdir / "checkpoints" / self.name) as checkpoints:
             variables = self._initial(earlier, resuming=checkpoints.latest_step() is not None)
-            step_fn, carried = self._prepare(variables, tau_start)
+            step_fn, carried = self._prepare(variables, handed_on)
             self._train(step_fn, carried, checkpoints)
         best = carried.best
         if self.stage.select == "best":
@@ -112,12 +113,14 @@ class StageRunner:
         record = {
             "scores": {part: float(score) for part, score in best.score.items()},
             "epochs": {part: int(epoch) for part, epoch in best.epoch.items()},
-            "tau": float(temperature(epoch, tau_start, self.stage.tau_decay)),
+            **self.stage.following(handed_on).hand_on(epoch),
             "seconds": time.monotonic() - started,
         }
         return jax.device_get(selected), record
 
-    def _prepare(self, variables: Tree, tau_start: float) -> tuple[steps.TrainStep, _Carried]:
+    def _prepare(
+        self, variables: Tree, handed_on: Mapping[str, float]
+    ) -> tuple[steps.TrainStep, _Carried]:
         """The compiled step, and the state before the first one."""
         params = variables["params"]
         program = build_program(
@@ -126,7 +129,7 @@ class StageRunner:
             params,
             self.mesh,
             steps_per_epoch=self.steps_per_epoch,
-            tau_start=tau_start,
+            handed_on=handed_on,
         )
         self.schedule = program.schedule
         state = TrainState.create(variables, program.optimizer)
@@ -134,7 +137,7 @@ class StageRunner:
         # the step compiled a second time.
         shard = self.config.optimizer.shard_state
         state = devices.lay_out(state, state_shardings(state, self.mesh, shard_optimizer=shard))
-        best = Best.create(stages.selected_parts(self.stage, params), variables)
+        best = Best.create(stages.selected_parts(self.method, self.stage, params), variables)
         return program.step, _Carried(state, devices.place(best, self.mesh))
 
     def _initial(self, earlier: Tree | None, *, resuming: bool) -> Tree:
@@ -142,7 +145,7 @@ class StageRunner:
         key = jax.random.fold_in(jax.random.key(self.config.seed), self.index)
 
         def init(key: jax.Array) -> Tree:
-            return stages.initial_variables(self.config, self.stage, key)
+            return self.method.initial_variables(key, self.stage)
 
         shapes = jax.eval_shape(init, key)
         variables, taken = stages.take_over(shapes, earlier)
@@ -163,7 +166,7 @@ class StageRunner:
         batches = train_batches(
             self.train_split,
             num_frames=data.num_frames,
-            image_size=self.config.model.image_size,
+            image_size=self.method.image_size,
             batch_size=data.batch_size,
             seed=self.seed,
             flip=data.flip,
