@@ -16,7 +16,7 @@ from ar_net_jax.evaluation.metrics import Predictions, action_usage
 from ar_net_jax.evaluation.split import predict_split, split_batches
 from ar_net_jax.inference.step import Routing, make_predict_step
 from ar_net_jax.ops.routing import Chunks
-from ar_net_jax.runtime.mesh import make_mesh, place, put_batch
+from ar_net_jax.runtime.mesh import make_mesh, put_batch, replicate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +81,7 @@ def evaluate_model(
         chunks=chunks,
         mesh=mesh,
     )
-    variables = place(variables, mesh)
+    variables = replicate(variables, mesh)
     first: list[Batch] = []
     watched = _keep_first(batches, first)
     found = predict_split(predict, variables, watched, len(split), mesh)
