@@ -60,7 +60,7 @@ def _stage_call(
     state = TrainState.create(variables, program.optimizer)
     shard = config.optimizer.shard_state
     state = jax.device_put(state, state_shardings(state, mesh, shard_optimizer=shard))
-    rows = devices.put_rows(batch, mesh)
+    rows = devices.shard_rows(batch, mesh)
 
     def call(number: int) -> Any:
         nonlocal state

@@ -18,10 +18,10 @@ import json
 from collections.abc import Sequence
 
 from ar_net_jax.cli.flags import numbers
-from ar_net_jax.cli.processes import add_process_flags, first_then_others, joined
+from ar_net_jax.cli.processes import add_process_flags, first_process_first, joined
+from ar_net_jax.config.files import apply_overrides
 from ar_net_jax.data.splits import open_split, prepare_data
 from ar_net_jax.evaluation.evaluate import evaluate_model
-from ar_net_jax.experiment import apply_overrides
 from ar_net_jax.inference.model import check_variables, find_model, load_config_and_variables
 from ar_net_jax.reporting.tables import package_versions, print_table
 from ar_net_jax.runtime.compilation import keep_compiled_programs
@@ -73,7 +73,7 @@ def _evaluate(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     config = apply_overrides(trained, overrides)
     check_variables(config, variables, model_dir)
     progress = not flags.quiet and is_first()
-    data_dir = first_then_others(
+    data_dir = first_process_first(
         lambda: prepare_data(config.data, model_dir.parent, progress=progress), "prepare data"
     )
     split = open_split(config.data, data_dir, flags.split, config.model.num_classes)

@@ -73,7 +73,7 @@ def _leave(who: str, error: BaseException) -> None:
     os._exit(status)
 
 
-def first_then_others(work: Callable[[], Result], name: str) -> Result:
+def first_process_first(work: Callable[[], Result], name: str) -> Result:
     """Runs something on the first process and then on the others, which find it done.
 
     Args:

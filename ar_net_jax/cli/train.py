@@ -21,11 +21,10 @@ Examples:
 import argparse
 from collections.abc import Sequence
 
-from ar_net_jax.cli.processes import add_process_flags, first_then_others, joined
-from ar_net_jax.config.files import shipped_configs
+from ar_net_jax.cli.processes import add_process_flags, first_process_first, joined
+from ar_net_jax.config.files import load_config, shipped_configs
 from ar_net_jax.data.splits import open_split, prepare_data
 from ar_net_jax.errors import UserError
-from ar_net_jax.experiment import load_config
 from ar_net_jax.runtime.compilation import describe_programs, keep_compiled_programs
 from ar_net_jax.runtime.distributed import is_first
 from ar_net_jax.runtime.storage import open_storage
@@ -89,7 +88,7 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
         keep_compiled_programs(workdir / "compiled")
         if not (workdir / "checkpoints").exists():
             pretrained_variables(config)  # Whatever is wrong with them shows now, not hours later.
-        data_dir = first_then_others(
+        data_dir = first_process_first(
             lambda: prepare_data(config.data, workdir, progress=progress), "prepare data"
         )
         train_split, validation = (

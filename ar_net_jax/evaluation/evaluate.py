@@ -16,7 +16,7 @@ from ar_net_jax.experiment import Config
 from ar_net_jax.inference.step import Routing, make_predict_step
 from ar_net_jax.methods import Method
 from ar_net_jax.ops.routing import Chunks
-from ar_net_jax.runtime.mesh import make_mesh, place, put_batch
+from ar_net_jax.runtime.mesh import make_mesh, put_batch, replicate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +82,7 @@ def evaluate_model(
         chunks=chunks,
         mesh=mesh,
     )
-    variables = place(variables, mesh)
+    variables = replicate(variables, mesh)
     first: list[Batch] = []
     watched = _keep_first(batches, first)
     predictions, executed = predict_split(predict, variables, watched, len(split), mesh)

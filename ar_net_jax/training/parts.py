@@ -26,7 +26,7 @@ def selected_parts(
     return tuple(name for name in sorted(params) if name in method.separate_parts(stage))
 
 
-def take_over(fresh: Tree, earlier: Tree | None) -> tuple[Tree, int]:
+def restore_partial(fresh: Tree, earlier: Tree | None) -> tuple[Tree, int]:
     """Replaces fresh variables by earlier ones of the same name and shape.
 
     Args:
@@ -40,7 +40,7 @@ def take_over(fresh: Tree, earlier: Tree | None) -> tuple[Tree, int]:
         same = earlier is not None and np.shape(earlier) == np.shape(fresh)
         return (earlier, 1) if same else (fresh, 0)
     known = earlier if isinstance(earlier, Mapping) else {}
-    pairs = {name: take_over(value, known.get(name)) for name, value in fresh.items()}
+    pairs = {name: restore_partial(value, known.get(name)) for name, value in fresh.items()}
     return {name: v for name, (v, _) in pairs.items()}, sum(n for _, n in pairs.values())
 
 

@@ -1,13 +1,13 @@
 """The compiled program of a stage, put together from the config alone: no data, no weights."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import optax
 from jax.sharding import Mesh
 
 from ar_net_jax.experiment import Config
+from ar_net_jax.methods import StageConfig
 from ar_net_jax.training import parts, steps
 from ar_net_jax.training.optimizer import make_optimizer
 from ar_net_jax.training.schedules import learning_rate
@@ -37,8 +37,8 @@ def build_program(
     params: Tree,
     mesh: Mesh,
     *,
+    stage: StageConfig | None = None,
     steps_per_epoch: float = 1000.0,
-    handed_on: Mapping[str, float] | None = None,
 ) -> StageProgram:
     """Puts a stage's program together; nothing is compiled yet.
 
@@ -47,11 +47,12 @@ def build_program(
         index: the stage's place in `config.stage_order`.
         params: the parameters, or their shapes.
         mesh: the devices.
+        stage: that stage, completed by what the one before handed on; by default as it would be
+            without one before.
         steps_per_epoch: steps per pass over the training videos. The default is for programs that
             no data will run through, where it matters to nothing but numbers.
-        handed_on: by the stage before, see `StageConfig.following`.
     """
-    stage = config.stages[config.stage_order[index]].following(handed_on or {})
+    stage = stage or config.stages[config.stage_order[index]].following({})
     method = config.build_method()
     schedule = learning_rate(
         stage.schedule,
