@@ -10,18 +10,13 @@ from absl import flags
 from ml_collections import config_flags
 
 from ar_net_jax.config.config import Config
-from ar_net_jax.config.shipped import shipped_dir
+from ar_net_jax.config.shipped import shipped_configs, shipped_dir
 from ar_net_jax.errors import UserError
 
 # What absl and ml_collections raise on a bad flag.
 _FLAG_ERRORS = (flags.Error, KeyError, AttributeError, TypeError, ValueError)
 # Of a config file of the user's; its other errors keep the traceback that leads to them.
 _FILE_ERRORS = (SyntaxError, ImportError)
-
-
-def shipped_configs() -> list[str]:
-    """Names of the configs that travel with the package."""
-    return sorted(p.stem for p in shipped_dir("configs").glob("*.py") if p.stem[0] != "_")
 
 
 def config_path(name: str) -> Path:
