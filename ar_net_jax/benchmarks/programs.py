@@ -13,7 +13,6 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ar_net_jax.benchmarks.subjects import Subject
-from ar_net_jax.benchmarks.timing import Call
 from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.inference.chunks import plan_chunks
 from ar_net_jax.inference.step import Answer, Request, Routing, make_inference
@@ -22,7 +21,8 @@ from ar_net_jax.modules.frame_runner import Mode, run_on_frames
 from ar_net_jax.modules.multi_backbone import backbone_name
 from ar_net_jax.ops.rng import example_keys
 from ar_net_jax.ops.routing import Chunks
-from ar_net_jax.runtime.mesh import replicate, sharded
+from ar_net_jax.runtime.mesh import place, sharded
+from ar_net_jax.runtime.timing import Call
 
 Array = jax.Array
 
@@ -75,7 +75,7 @@ class Programs:
         variables = self.variables(subject, alone=alone)
         penalty = jnp.float32(_NO_PENALTY)
         if mesh is not None:
-            penalty = replicate(penalty, mesh)
+            penalty = place(penalty, mesh)
         imposed = request.proposals is not None
         key = (subject.config.model, form, request.frames.shape, imposed, mesh is None)
         if key not in self._compiled:
@@ -95,7 +95,7 @@ class Programs:
         key = (id(subject.variables), alone)
         if key not in self._placed:
             tree = subject.variables
-            placed = jax.device_put(tree) if alone else replicate(tree, self.mesh)
+            placed = jax.device_put(tree) if alone else place(tree, self.mesh)
             # The host's tree is kept as well, so that no other comes to have its id.
             self._placed[key] = (tree, placed)
         return self._placed[key][1]

@@ -13,18 +13,13 @@ import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
-from ar_net_jax.config.shipped import shipped_dir
+from ar_net_jax.config.shipped import shipped_configs, shipped_dir
 from ar_net_jax.errors import UserError, first_line
 
 # What absl and ml_collections raise on a bad flag.
 _FLAG_ERRORS = (flags.Error, KeyError, AttributeError, TypeError, ValueError)
 # Of a file of the user's; its other errors keep the traceback that leads to them.
 _FILE_ERRORS = (SyntaxError, ImportError)
-
-
-def shipped_configs() -> list[str]:
-    """Names of the configs that travel with the package."""
-    return sorted(p.stem for p in shipped_dir("configs").glob("*.py") if p.stem[0] != "_")
 
 
 def config_path(name: str) -> Path:

@@ -1,12 +1,11 @@
 """One row of a comparison: what an approach scores on a split, and what it computes for that."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from ar_net_jax.benchmarks.timing import time_interleaved
 from ar_net_jax.costs.cost import total_gflops
 from ar_net_jax.data.pipeline import Batch
 from ar_net_jax.data.source import VideoSource
@@ -17,6 +16,7 @@ from ar_net_jax.inference.step import Routing, make_predict_step
 from ar_net_jax.methods import Method
 from ar_net_jax.ops.routing import Chunks
 from ar_net_jax.runtime.mesh import make_mesh, put_batch, replicate
+from ar_net_jax.runtime.timing import time_interleaved
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,17 +127,24 @@ def _keep_first(batches: Iterable[Batch], kept: list[Batch]) -> Iterator[Batch]:
         yield batch
 
 
-def measure_speed(evaluations: Sequence[Evaluation], rounds: int = 9) -> None:
-    """Adds `videos_per_second` to every row: the median of calls that take turns.
-
-    Measured is the model alone, on a batch that lies on the devices already.
+def measure_speed(
+    evaluations: Mapping[str, Evaluation], rounds: int = 9
+) -> dict[str, dict[str, Any]]:
+    """Speed of the models alone, on a batch that lies on the devices already.
 
     Args:
-        evaluations: of the approaches to be compared.
-        rounds: calls of each.
+        evaluations: of the models to be compared, by any name.
+        rounds: calls of each; they take turns.
+
+    Returns:
+        By name `videos_per_second`, from the median, and `speed_batch_size`.
     """
-    calls = {i: evaluation.again for i, evaluation in enumerate(evaluations)}
-    for i, seconds in time_interleaved(calls, rounds).items():
-        evaluation = evaluations[i]
-        evaluation.row["videos_per_second"] = evaluation.batch_size / float(np.median(seconds))
-        evaluation.row["speed_batch_size"] = evaluation.batch_size
+    seconds = time_interleaved({name: e.again for name, e in evaluations.items()}, rounds)
+    return {
+        name: {
+            "videos_per_second": evaluation.batch_size / float(np.median(seconds[name])),
+            "speed_batch_size": evaluation.batch_size,
+        }
+        for name, evaluation in evaluations.items()
+    }
+

@@ -4,15 +4,15 @@ exported = jax.export.deserialize(Path("model.stablehlo").read_bytes())
 answer = jax.jit(exported.call)(frames)
 """
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 from jax import export, lax
 
 from ar_net_jax import backbones
@@ -22,6 +22,8 @@ from ar_net_jax.inference.chunks import plan_chunks
 from ar_net_jax.inference.step import Policy, Request, make_inference
 from ar_net_jax.ops.rng import example_keys
 from ar_net_jax.ops.routing import Chunks
+from ar_net_jax.runtime.storage import write_json, write_output
+from ar_net_jax.runtime.versions import package_versions
 
 Array = jax.Array
 Program = Callable[[Any, Array], dict[str, Array]]
@@ -173,27 +175,61 @@ def describe_export(config: Config, options: ExportOptions) -> dict[str, Any]:
     }
 
 
-def check_target(path: str | Path) -> None:
-    """Raises UserError if a file cannot be put there."""
-    path = Path(path)
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; give the name of a file, such as model.stablehlo")
-    if not path.parent.is_dir():
-        raise UserError(f"{path}: there is no folder {path.parent}; make it first")
+class ExportedFiles(NamedTuple):
+    """What `export_to_files` wrote.
+
+    Attributes:
+        program: the file that `jax.export.deserialize` reads.
+        description: JSON, what a user of the program has to know.
+    """
+
+    program: Path
+    description: Path
 
 
-def write_whole(path: str | Path, data: bytes) -> None:
-    """Writes a file, replacing an earlier one in one move.
+def export_to_files(
+    output: epath.PathLike,
+    config: Config,
+    variables: Any,
+    options: ExportOptions,
+    *,
+    class_names: Sequence[str],
+) -> ExportedFiles:
+    """Writes a model's program, and beside it `OUTPUT.json`: see `describe_export`.
+
+    Args:
+        output: a local path; earlier files are replaced, each in one move.
+        config: of the model.
+        variables: that fit it.
+        options: what is to be fixed.
+        class_names: of the model.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: as `check_targets` and `export_model`, or a file cannot be written.
     """
-    path = Path(path)
-    fresh = path.with_name(f".{path.name}.new")
-    try:
-        fresh.write_bytes(data)
-        os.replace(fresh, path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
-    finally:
-        fresh.unlink(missing_ok=True)
+    files = check_targets(output)
+    facts = {
+        **describe_export(config, options),
+        "classes": list(class_names),
+        "versions": package_versions(),
+        "config": config.to_dict(),
+    }
+    write_output(files.program, export_model(config, variables, options))
+    write_json(files.description, facts)
+    return files
+
+
+def check_targets(output: epath.PathLike) -> ExportedFiles:
+    """The files that an export to a path writes.
+
+    Raises:
+        UserError: a file cannot be put there.
+    """
+    program = Path(output)
+    files = ExportedFiles(program, program.parent / f"{program.name}.json")
+    for path in files:
+        if path.is_dir():
+            raise UserError(f"{path} is a folder; give the name of a file, such as model.stablehlo")
+    if not program.parent.is_dir():
+        raise UserError(f"{program}: there is no folder {program.parent}; make it first")
+    return files

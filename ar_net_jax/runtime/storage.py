@@ -5,12 +5,15 @@ there only once it is whole, so what must never be seen half-written is written 
 """
 
 import functools
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from etils import epath
 
-from ar_net_jax.errors import UserError
+from ar_net_jax.errors import UserError, first_line
 
 _BUCKETS = "gs://"
 
@@ -72,14 +75,59 @@ def local_path(flag: str, path: epath.PathLike) -> Path:
     return Path(path)
 
 
-def write_text(path: epath.Path, text: str) -> None:
-    """Writes a file in one move: a kill leaves what was there before, or all of the new."""
+def write_whole(path: epath.PathLike, content: str | bytes | Callable[[Path], object]) -> None:
+    """Writes a file in one move: a kill leaves what was there before, or all of the new.
+
+    Args:
+        path: of the file; an earlier one is replaced.
+        content: UTF-8 text, bytes, or a function that writes the file whose path it is given; that
+            one lies beside `path`, so `path` must be local.
+
+    Raises:
+        OSError: it cannot be written; what was there before is left.
+    """
+    path = epath.Path(path)
     if is_remote(path):
-        path.write_text(text)
+        _fill(path, content)
         return
-    partial = path.with_suffix(".partial")
-    partial.write_text(text)
-    partial.replace(path)
+    fresh = path.with_name(f".{path.name}.new")
+    try:
+        _fill(fresh, content)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def write_text(path: epath.PathLike, text: str) -> None:
+    """As `write_whole`."""
+    write_whole(path, text)
+
+
+def write_output(path: epath.PathLike, content: str | bytes | Callable[[Path], object]) -> None:
+    """As `write_whole`, for a file whose place the user has chosen.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        reason = error.strerror or first_line(error)
+        raise UserError(f"{os.fspath(path)}: cannot be written ({reason})") from None
+
+
+def write_json(path: epath.PathLike, value: Any) -> None:
+    """Writes a value as indented JSON, as `write_output` does."""
+    write_output(path, json.dumps(value, indent=2) + "\n")
+
+
+def _fill(path: epath.Path, content: str | bytes | Callable[[Path], object]) -> None:
+    if callable(content):
+        content(Path(path))
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        path.write_text(content)
 
 
 @functools.cache
@@ -99,10 +147,9 @@ def _open_bucket(directory: str, bucket: str) -> None:
     try:
         storage.Client().get_bucket(bucket)
     except Exception as error:  # Of google.auth, google.api_core, requests, or an OSError.
-        reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(
-            f"{directory}: the bucket cannot be opened ({reason[0]}); see that it exists, that "
-            "GOOGLE_CLOUD_PROJECT names its project, and that `gcloud auth application-default "
-            "login` or the machine's service account may read it (storage.buckets.get) and write "
-            "its objects"
+            f"{directory}: the bucket cannot be opened ({first_line(error)}); see that it exists, "
+            "that GOOGLE_CLOUD_PROJECT names its project, and that `gcloud auth "
+            "application-default login` or the machine's service account may read it "
+            "(storage.buckets.get) and write its objects"
         ) from error
