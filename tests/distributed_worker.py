@@ -3,6 +3,7 @@
 Takes one argument, a JSON object; see `test_distributed.py`.
 """
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -17,9 +18,9 @@ def main() -> None:
         jax.config.update("jax_enable_x64", True)
         # The package asks for float32 by this name; here it gets twice the digits.
         jnp.float32 = jnp.float64
-    from ar_net_jax.experiment import Config
     from ar_net_jax.data import registry
     from ar_net_jax.evaluation.evaluate import evaluate_model
+    from ar_net_jax.experiment import Config
     from ar_net_jax.inference.model import load_config_and_variables
     from ar_net_jax.runtime.distributed import find_job, is_first, join
     from ar_net_jax.training.log import Reporting
@@ -41,7 +42,9 @@ def main() -> None:
     if spec["model"]:
         evaluation = evaluate_model(*load_config_and_variables(spec["model"]), splits[1])
         if is_first():
-            (workdir / "evaluation.json").write_text(json.dumps(evaluation.row))
+            (workdir / "evaluation.json").write_text(
+                json.dumps(dataclasses.asdict(evaluation.figures))
+            )
 
 
 if __name__ == "__main__":

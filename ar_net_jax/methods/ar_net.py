@@ -261,6 +261,16 @@ class ARNet(MultiBackboneMethod[ARNetConfig]):
         )
         return jnp.mean(steps.one_hot, axis=(0, 1))
 
+    def training_forms(self, stage: ARNetStage) -> dict[str, StageConfig]:
+        """See `Method`; under a frozen policy both forms are there."""
+        frozen = stage.objective == "joint" and stage.freeze_policy != "none"
+        if not frozen or Separate.name in stage.losses:
+            return super().training_forms(stage)
+        return {
+            "masked": dataclasses.replace(stage, routing="masked"),
+            "routed": dataclasses.replace(stage, routing="routed"),
+        }
+
     def stream(self, variables: Tree, *, cost_penalty: float = 0.0) -> Any:
         """See `Method`."""
         from ar_net_jax.methods.ar_net_stream import ARNetStream
