@@ -14,6 +14,7 @@ from typing import Any
 from etils import epath
 
 from ar_net_jax.errors import UserError, first_line
+from ar_net_jax.runtime.extras import import_extra
 
 _BUCKETS = "gs://"
 
@@ -133,14 +134,9 @@ def _fill(path: epath.Path, content: str | bytes | Callable[[Path], object]) -> 
 @functools.cache
 def _open_bucket(directory: str, bucket: str) -> None:
     """Asks for a bucket as orbax will, so that what is wrong shows before any work."""
-    try:
-        import fsspec
-        import gcsfs  # noqa: F401
-        from google.cloud import storage
-    except ImportError as error:
-        raise UserError(
-            f"{directory}: {error.name or error} is missing; pip install 'ar_net_jax[gcs]'"
-        ) from error
+    fsspec, _, storage = (
+        import_extra(name, directory, "gcs") for name in ("fsspec", "gcsfs", "google.cloud.storage")
+    )
     # Other processes, and tensorstore in this one, write to the same bucket unseen by gcsfs, so
     # what it remembers of a folder would be out of date.
     fsspec.config.conf.setdefault("gcs", {}).setdefault("use_listings_cache", False)
