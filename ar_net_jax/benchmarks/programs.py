@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ar_net_jax.benchmarks.subjects import Subject
-from ar_net_jax.config.config import ModelConfig
+from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.inference.chunks import plan_chunks
 from ar_net_jax.inference.step import Answer, Request, Routing, make_inference
 from ar_net_jax.methods.registry import build_model

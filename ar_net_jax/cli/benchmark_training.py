@@ -55,7 +55,7 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     """Runs the job."""
     from ar_net_jax.benchmarks.training import benchmark_training
     from ar_net_jax.benchmarks.training_report import print_training_benchmark
-    from ar_net_jax.config.files import load_config
+    from ar_net_jax.experiment import load_config
     from ar_net_jax.runtime.storage import write_json
 
     if flags.repetitions < 1:

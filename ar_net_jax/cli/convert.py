@@ -46,7 +46,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     """Runs the job."""
-    from ar_net_jax.config.files import load_config
+    from ar_net_jax.experiment import load_config
     from ar_net_jax.inference.convert import convert
 
     config = load_config(flags.config) if flags.config else None

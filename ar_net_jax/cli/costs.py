@@ -31,7 +31,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     """Runs the job."""
-    from ar_net_jax.config.files import apply_overrides, load_config
+    from ar_net_jax.experiment import apply_overrides, load_config
     from ar_net_jax.inference.model import load_config_and_variables
     from ar_net_jax.reporting.costs import cost_figures, print_costs
     from ar_net_jax.runtime.storage import write_json

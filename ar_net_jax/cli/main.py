@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from ar_net_jax.errors import Preempted, UserError
-from ar_net_jax.runtime.heap import keep_freed_memory
+from ar_net_jax.runtime.malloc import keep_freed_memory
 
 JOBS = {
     "demo": "make a small data set, train AR-Net and the baselines on it, compare them",

@@ -27,7 +27,7 @@ from ar_net_jax.config.shipped import shipped_configs
 from ar_net_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from ar_net_jax.config.config import Config
+    from ar_net_jax.experiment import Config
     from ar_net_jax.training.log import Reporting
 
 
@@ -68,7 +68,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     """Runs the job."""
-    from ar_net_jax.config.files import load_config
+    from ar_net_jax.experiment import load_config
     from ar_net_jax.training.log import Reporting
     from ar_net_jax.training.profiling import parse_span
 

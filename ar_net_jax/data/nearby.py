@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ar_net_jax.config.config import DataConfig
+from ar_net_jax.config.data import DataConfig
 from ar_net_jax.data import registry
 from ar_net_jax.errors import UserError
 

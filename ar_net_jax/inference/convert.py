@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from ar_net_jax.checkpoints import save_model
-from ar_net_jax.config.config import Config
-from ar_net_jax.config.files import apply_overrides
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config, apply_overrides
 from ar_net_jax.inference.model import check_variables, load_config_and_variables
 from ar_net_jax.runtime.storage import local_path, open_storage
 from ar_net_jax.weights.export import (

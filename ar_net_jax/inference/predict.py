@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ar_net_jax.config.config import ModelConfig
+from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.data.video import read_video
 from ar_net_jax.inference.model import Model
 from ar_net_jax.ops.actions import apply_skips

@@ -7,7 +7,7 @@ import rich.box
 import rich.console
 import rich.table
 
-from ar_net_jax.config.config import Config
+from ar_net_jax.experiment import Config
 from ar_net_jax.training.dry_run import StageCheck
 
 _NOTE = (

@@ -1,7 +1,7 @@
 """Where runs and models live: a local or shared folder, or a bucket of Google Cloud Storage.
 
-A bucket has no folders that could be renamed and no files that could grow. An object that is
-written appears whole, so what must never be seen half-written is written there without a detour.
+A bucket has no folders that could be renamed and no files that could grow. But an object appears
+there only once it is whole, so what must never be seen half-written is written to it directly.
 """
 
 import functools
@@ -29,7 +29,7 @@ def is_remote(path: epath.PathLike) -> bool:
 
 
 def absolute(path: epath.PathLike) -> epath.Path:
-    """The absolute path; what is in a bucket has no other.
+    """The absolute path; a path in a bucket already is.
 
     >>> absolute("gs://bucket/run")
     PosixGPath('gs://bucket/run')
@@ -40,13 +40,13 @@ def absolute(path: epath.PathLike) -> epath.Path:
 
 
 def open_storage(directory: epath.PathLike) -> epath.Path:
-    """The path of a run or a model, once it is sure that it can be reached.
+    """The path of a run or a model, after checking that it can be reached.
 
     Args:
-        directory: local, which need not exist, or `gs://BUCKET/...`.
+        directory: a local one, which need not exist, or `gs://BUCKET/...`.
 
     Raises:
-        UserError: storage of another kind, a package that is missing, a bucket that cannot be
+        UserError: the storage is of another kind, a package is missing, or the bucket cannot be
             opened.
     """
     text = os.fspath(directory)
@@ -66,10 +66,10 @@ def open_storage(directory: epath.PathLike) -> epath.Path:
 
 
 def local_path(flag: str, path: epath.PathLike) -> Path:
-    """The path of something that is only ever written locally.
+    """The path given by a flag, for what can only be local.
 
     Raises:
-        UserError: it lies in a bucket.
+        UserError: it is in a bucket.
     """
     if is_remote(path):
         raise UserError(f"{flag}: {os.fspath(path)} is in a bucket; give a local path")
@@ -133,12 +133,12 @@ def _fill(path: epath.Path, content: str | bytes | Callable[[Path], object]) -> 
 
 @functools.cache
 def _open_bucket(directory: str, bucket: str) -> None:
-    """Asks for a bucket as orbax will, so that what is wrong shows before any work."""
+    """Opens a bucket as orbax will, so that an error shows before any work is done."""
     fsspec, _, storage = (
         import_extra(name, directory, "gcs") for name in ("fsspec", "gcsfs", "google.cloud.storage")
     )
-    # Other processes, and tensorstore in this one, write to the same bucket unseen by gcsfs, so
-    # what it remembers of a folder would be out of date.
+    # Other processes, and tensorstore in this one, write to the same bucket without gcsfs, whose
+    # cached listings would then be out of date.
     fsspec.config.conf.setdefault("gcs", {}).setdefault("use_listings_cache", False)
     try:
         storage.Client().get_bucket(bucket)

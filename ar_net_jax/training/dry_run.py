@@ -11,11 +11,10 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from ar_net_jax.config.config import Config
 from ar_net_jax.costs.counting import count_macs
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config
 from ar_net_jax.runtime import mesh as devices
-from ar_net_jax.training import parts as stages
 from ar_net_jax.training.program import build_program
 from ar_net_jax.training.state import TrainState, state_shardings
 
@@ -78,7 +77,7 @@ def dry_run(config: Config) -> list[StageCheck]:
 def _check_stage(config: Config, index: int, mesh: Mesh) -> StageCheck:
     stage = config.stages[config.stage_order[index]]
     variables = jax.eval_shape(
-        lambda key: stages.initial_variables(config, stage, key), jax.random.key(0)
+        lambda key: config.build_method().initial_variables(key, stage), jax.random.key(0)
     )
     program = build_program(config, index, variables["params"], mesh)
     state = jax.eval_shape(lambda v: TrainState.create(v, program.optimizer), variables)
