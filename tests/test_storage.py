@@ -184,7 +184,7 @@ def test_models_and_lines_in_a_bucket(emulator: Emulator, tmp_path: Path) -> Non
         import numpy as np
         from ar_net_jax.checkpoints import Checkpoints, holds_model, load_model, save_model
         from ar_net_jax.errors import UserError
-        from ar_net_jax.runtime.storage import open_storage, write_text
+        from ar_net_jax.runtime.storage import open_storage, write_whole
         from ar_net_jax.training.writers import ScalarWriter, StepLines
 
         folder = open_storage("gs://bucket/library")
@@ -215,7 +215,7 @@ def test_models_and_lines_in_a_bucket(emulator: Emulator, tmp_path: Path) -> Non
         lines.close()
         print((folder / "lines.jsonl").read_text().split())
         for text in ("old", "new"):
-            write_text(folder / "record.json", text)
+            write_whole(folder / "record.json", text)
         print((folder / "record.json").read_text(), sorted(p.name for p in folder.iterdir()))
 
         with ScalarWriter(folder / "history") as writer:

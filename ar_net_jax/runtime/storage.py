@@ -99,11 +99,6 @@ def write_whole(path: epath.PathLike, content: str | bytes | Callable[[Path], ob
         fresh.unlink(missing_ok=True)
 
 
-def write_text(path: epath.PathLike, text: str) -> None:
-    """As `write_whole`."""
-    write_whole(path, text)
-
-
 def write_output(path: epath.PathLike, content: str | bytes | Callable[[Path], object]) -> None:
     """As `write_whole`, for a file whose place the user has chosen.
 
