@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
@@ -27,15 +28,15 @@ _VARIABLES = "variables"
 _CONFIG = "config.json"
 
 
-class _Manager(ocp.CheckpointManager):
+class _Manager(ocp.CheckpointManager):  # type: ignore[misc]
     """Orbax's manager, except that it leaves JAX's preemption service alone.
 
-    That service lets all processes stop at the same call by counting calls. The training loop
-    makes them; calls that the manager's own threads mix in would bring the count out of step.
+    That service lets all processes stop at the same call by counting calls, and the training loop
+    makes them; further calls by the manager's threads would make the counts differ.
     """
 
     def reached_preemption(self, step: int) -> bool:
-        """Never: the loop asks."""
+        """Always False: the training loop asks."""
         return False
 
 
@@ -43,15 +44,15 @@ class Checkpoints:
     """The checkpoints of one training stage, written in the background by all processes together.
 
     The latest few are kept, and the one with the best score. A checkpoint becomes visible only
-    once it is whole, so a run killed while writing resumes from the one before.
+    once it is complete, so a run killed while writing resumes from the one before.
     """
 
     def __init__(self, directory: epath.PathLike, keep: int = 2):
-        """Opens the folder, which is made if need be.
+        """Opens the folder; creates it if necessary.
 
         Args:
-          directory: local or shared folder (or bucket) of this run's checkpoints.
-          keep: how many of the latest checkpoints to keep, >= 1.
+            directory: local or shared folder (or bucket) of this run's checkpoints.
+            keep: how many of the latest checkpoints to keep, >= 1.
         """
         _quieten_orbax()
         self._directory = absolute(directory)
@@ -63,13 +64,13 @@ class Checkpoints:
         ]
         self._manager = _Manager(
             self._directory,
-            # Named here so that a fresh process can read the tree's shapes before restoring.
+            # Named here so that a new process can read the tree's shapes before restoring.
             item_handlers={
                 "state": ocp.StandardCheckpointHandler(),
                 "meta": ocp.JsonCheckpointHandler(),
             },
             options=ocp.CheckpointManagerOptions(
-                # Without this, orbax would not store the scores.
+                # Without it, orbax does not store the scores.
                 best_fn=_score,
                 preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
                 cleanup_tmp_directories=True,
@@ -84,18 +85,18 @@ class Checkpoints:
         *,
         score: float | None = None,
     ) -> None:
-        """Starts to save; the arrays may be donated right after.
+        """Starts to save; the arrays may be donated once this returns.
 
         A step that is already saved is left as it is.
 
         Args:
-          step: number of finished steps.
-          state: pytree of jax arrays; typed PRNG keys are fine.
-          meta: anything JSON holds, such as the stage and the place in the data.
-          score: how good the model is, where that has been measured.
+            step: number of finished steps.
+            state: pytree of jax arrays; typed PRNG keys are fine.
+            meta: JSON values, such as the stage and the place in the data.
+            score: of the model, higher is better, if it was evaluated at this step.
 
         Raises:
-          UserError: this or the save before could not be written.
+            UserError: this checkpoint or the one before could not be written.
         """
         if step in self._manager.all_steps():
             return
@@ -111,14 +112,14 @@ class Checkpoints:
         """Restores the newest checkpoint.
 
         Args:
-          template: pytree of arrays or `jax.ShapeDtypeStruct`s like the saved state; its
-            shardings, where it has them, say where the arrays go.
+            template: pytree of arrays or `jax.ShapeDtypeStruct`s like the saved state; its
+                shardings, where it has them, are those of the restored arrays.
 
         Returns:
-          `(state, meta)`, or None if nothing was saved yet.
+            `(state, meta)`, or None if nothing was saved yet.
 
         Raises:
-          UserError: if the checkpoint belongs to another configuration.
+            UserError: the checkpoint belongs to another config.
         """
         step = self.latest_step()
         if step is None:
@@ -135,35 +136,36 @@ class Checkpoints:
         return restored["state"], restored["meta"]
 
     def describe_latest(self) -> str:
-        """Names the newest whole checkpoint."""
+        """The newest complete checkpoint, in words."""
         step = self.latest_step()
         return "no checkpoint yet" if step is None else f"step {step} in {self._directory}"
 
     def latest_step(self) -> int | None:
-        """The step of the newest whole checkpoint, or None."""
-        return self._manager.latest_step()
+        """The step of the newest complete checkpoint, or None."""
+        step: int | None = self._manager.latest_step()
+        return step
 
     def wait(self) -> None:
-        """Returns once every started save is on disk.
+        """Returns once every save that was started is on disk.
 
         Raises:
-          UserError: one could not be written.
+            UserError: one could not be written.
         """
         with self._explained():
             self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Finishes every started save and lets go of the folder.
+        """Finishes every save that was started, and ends orbax's threads.
 
         Raises:
-          UserError: one could not be written.
+            UserError: one could not be written.
         """
         with self._explained():
             self._manager.close()
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turns what orbax raises when it cannot write into what the user can do about it."""
+        """Turns orbax's errors of writing into a UserError that says what to do."""
         try:
             yield
         except Exception as error:
@@ -190,17 +192,17 @@ class Checkpoints:
 def save_model(
     directory: epath.PathLike, variables: PyTree, config_dict: Mapping[str, Any]
 ) -> None:
-    """Writes a finished model, replacing an earlier one; in a local folder in one move.
+    """Writes a finished model, replacing an earlier one; in a local folder atomically.
 
-    With several processes all must call it; the first one writes.
+    All processes of a job must call it; the first one writes.
 
     Args:
-      directory: becomes `variables/` (an orbax tree) beside `config.json`.
-      variables: Flax variables, arrays that this process can read in full.
-      config_dict: the configuration as plain JSON values.
+        directory: becomes `variables/` (an orbax tree) beside `config.json`.
+        variables: Flax variables; arrays that this process can read in full.
+        config_dict: the config as JSON values.
 
     Raises:
-      UserError: it could not be written; an earlier model is kept, except in a bucket.
+        UserError: it could not be written; an earlier model is kept, except in a bucket.
     """
     _quieten_orbax()
     directory = absolute(directory)
@@ -217,7 +219,7 @@ def save_model(
                     f"{directory}: the model could not be written ({_cause(error)}); see that "
                     "there is space, then run the same command again"
                 ) from error
-            # Last, because its presence is what marks the folder as whole.
+            # Last, because its presence marks the folder as complete.
             (fresh / _CONFIG).write_text(json.dumps(config_dict, indent=2) + "\n")
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(f"save_model {directory}")
@@ -227,20 +229,21 @@ def holds_model(directory: epath.PathLike) -> bool:
     """Whether `save_model` has finished there."""
     directory = absolute(directory)
     _recover(directory)
-    return (directory / _CONFIG).exists()
+    complete: bool = (directory / _CONFIG).exists()
+    return complete
 
 
 def load_model(directory: epath.PathLike) -> tuple[PyTree, dict[str, Any]]:
     """Reads what `save_model` wrote.
 
     Args:
-      directory: folder with `variables/` and `config.json`.
+        directory: folder with `variables/` and `config.json`.
 
     Returns:
-      `(variables, config_dict)`; variables are nested dicts of numpy arrays.
+        `(variables, config_dict)`; variables are nested dicts of numpy arrays.
 
     Raises:
-      UserError: if the folder holds no readable model.
+        UserError: the folder holds no readable model.
     """
     _quieten_orbax()
     directory = absolute(directory)
@@ -264,14 +267,14 @@ def load_model(directory: epath.PathLike) -> tuple[PyTree, dict[str, Any]]:
 
 
 def check_fits(variables: PyTree, expected_shapes: PyTree) -> None:
-    """Checks that a tree of arrays has just the keys and shapes that a config asks for.
+    """Checks that a tree of arrays has exactly the keys and shapes that a config asks for.
 
     Args:
-      variables: pytree whose leaves have a `shape`.
-      expected_shapes: pytree of arrays or `jax.ShapeDtypeStruct`s.
+        variables: pytree whose leaves have a `shape`.
+        expected_shapes: pytree of arrays or `jax.ShapeDtypeStruct`s.
 
     Raises:
-      UserError: naming the first few missing, unexpected and differently shaped keys.
+        UserError: naming the first few missing, unexpected and differently shaped keys.
 
     >>> check_fits({"w": np.zeros(3)}, {"w": jax.ShapeDtypeStruct((3,), np.float32)})
     """
@@ -297,7 +300,8 @@ def _shapes(tree: PyTree) -> dict[str, tuple[int, ...]]:
     """Path of each leaf -> its shape; a typed PRNG key counts as its raw data, as on disk."""
     shapes = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
-        if jax.dtypes.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key):
+        dtype = getattr(leaf, "dtype", None)
+        if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
             leaf = jax.eval_shape(jax.random.key_data, leaf)
         shapes[jax.tree_util.keystr(path, simple=True, separator="/")] = tuple(leaf.shape)
     return shapes
@@ -312,12 +316,12 @@ def _reason(error: Exception) -> str:
 
 
 def _is_of_the_disk(error: Exception) -> bool:
-    """Whether the operating system refused to write; orbax's C++ half says so in its messages."""
+    """Whether the operating system refused to write; orbax's C++ part says so in its messages."""
     return isinstance(error, OSError) or "os_error_code" in str(error)
 
 
 def _cause(error: Exception) -> str:
-    """The end of a message, where the operating system's own words stand."""
+    """The end of a message, which is the operating system's own."""
     return _reason(error).rsplit(": ", 1)[-1]
 
 
@@ -347,10 +351,10 @@ def _remove(directory: epath.Path) -> None:
 
 @contextlib.contextmanager
 def _replacing(directory: epath.Path) -> Iterator[epath.Path]:
-    """Gives the folder to write a model to, and then puts it in the place of an earlier one."""
+    """Yields the folder to write a model to, and then moves it in the place of an earlier one."""
     if is_remote(directory):
-        # A rename would move object after object. So the earlier model goes first, and before
-        # all the rest of it the mark that it is whole.
+        # A rename would move object after object, so the earlier model is removed first; and of
+        # that first the file which marks it as complete.
         if (directory / _CONFIG).exists():
             (directory / _CONFIG).unlink()
         _remove(directory)
@@ -369,20 +373,20 @@ def _replacing(directory: epath.Path) -> Iterator[epath.Path]:
 
 
 def _recover(directory: epath.Path) -> None:
-    """Finishes the replacement of a local model if a kill fell between its two renames."""
+    """Finishes the replacement of a local model that was killed between its two renames."""
     if is_remote(directory):
         return
     fresh = _beside(directory, "new")
     if not directory.exists() and (fresh / _CONFIG).exists():
-        # Another process of the job may be faster.
+        # Another process of the job may do it first.
         with contextlib.suppress(FileNotFoundError):
             fresh.rename(directory)
 
 
 def _quieten_orbax() -> None:
-    """Drops orbax's log records, which otherwise break into the progress bar.
+    """Drops those log records of orbax that would only disturb the progress bar.
 
-    What is below an error, and the errors of its threads, which it raises as well.
+    These are all below an error, and the errors of its threads, which it also raises.
     """
     logger = logging.getLogger("absl")
     if _is_wanted not in logger.filters:

@@ -1,4 +1,6 @@
-"""The exceptions that end a job without a traceback: bad input, and an order to stop."""
+"""The exceptions that end a job without a traceback, and what messages are often made of."""
+
+from collections.abc import Sequence
 
 
 class UserError(ValueError):
@@ -17,3 +19,22 @@ class Preempted(Exception):
     """
 
     EXIT_STATUS = 75
+
+
+def first_line(error: BaseException) -> str:
+    r"""The first line of an error's message, or the name of its type where it has none.
+
+    >>> first_line(ValueError("no such key\nwith the whole tree below")), first_line(EOFError())
+    ('no such key', 'EOFError')
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def first_few(names: Sequence[str], limit: int = 3) -> str:
+    """The first names of a list, and how many more there are.
+
+    >>> first_few(["a", "b", "c", "d", "e"]), first_few(["a", "b"])
+    ('a, b, c and 2 more', 'a, b')
+    """
+    rest = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")

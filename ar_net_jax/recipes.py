@@ -5,149 +5,69 @@ A shipped config starts from `base_config` and applies the variants named after 
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from ar_net_jax import backbones, methods
+from ar_net_jax.config.schema import build, to_plain
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import complete, with_tuples
+from ar_net_jax.losses import Loss
+from ar_net_jax.methods import Method, StageConfig
 
 Variant = Callable[[ConfigDict], None]
-
-IMAGENET_WEIGHTS = {
-    "resnet18": "timm/resnet18.tv_in1k",
-    "resnet34": "timm/resnet34.tv_in1k",
-    "resnet50": "timm/resnet50.tv_in1k",
-    "resnet101": "timm/resnet101.tv_in1k",
-    "mobilenet_v2": "timm/mobilenetv2_100.ra_in1k",
-    **{f"efficientnet_b{i}": f"timm/tf_efficientnet_b{i}.aa_in1k" for i in range(6)},
-}
-"""Where each backbone's ImageNet weights are on the Hugging Face hub: torchvision's ResNets, and
-the EfficientNets that efficientnet_pytorch converted."""
 
 RESNETS = ("resnet50", "resnet34", "resnet18")
 EFFICIENTNETS = ("efficientnet_b3", "efficientnet_b1", "efficientnet_b0")
 
 
-def base_config(name: str, num_classes: int) -> ConfigDict:
-    """AR-Net with ResNets, trained as in Section 4.1 on a data set.
+def base_config(data: str, num_classes: int, method: str = "ar_net") -> ConfigDict:
+    """A method trained on a data set in its usual stages; AR-Net with ResNets as in Section 4.1.
 
     Args:
-        name: the data set's registered name.
+        data: the data set's registered name.
         num_classes: its number of classes.
+        method: the method's name.
+
+    Returns:
+        A config with every field, to be changed further.
     """
-    return ConfigDict(
-        {
-            "seed": 0,
-            "init_from": "",
-            "pretrained": {"backbones": (), "policy": "", "folder": ""},
-            "model": _paper_model(num_classes),
-            "data": _paper_data(name),
-            "loss": {
-                "classification": "cross_entropy",
-                "accuracy_weight": 0.9,
-                "efficiency_weight": 0.1,
-                "uniform_weight": 0.3,
-                "uniform_norm": "squared",
-            },
-            "optimizer": {
-                "momentum": 0.9,
-                "weight_decay": 1e-4,
-                "clip_norm": 20.0,
-                "head_multiplier": 5.0,
-                "bias_multiplier": 2.0,
-                "micro_batches": 1,
-                "shard_state": False,
-            },
-            "stage_order": ("warmup", "joint", "finetune"),
-            "stages": _paper_stages(),
-            "log_every": 20,
-            "evaluate_every": 1,
-            "checkpoint_every": 1,
-            "checkpoint_every_steps": 500,
-        }
-    )
+    config = complete({"method": method})
+    config.model.update(num_classes=num_classes, dtype="bfloat16", gflops_convention="paper")
+    config.data.update(name=data, num_threads=16)
+    config.checkpoint_every_steps = 500
+    set_stages(config, methods.get(method).stages())
+    return config
 
 
-def _paper_model(num_classes: int) -> dict[str, Any]:
-    return {
-        "approach": "ar_net",
-        "num_classes": num_classes,
-        "resolutions": (224, 168, 112, 84),
-        "backbones": RESNETS,
-        "skips": (1, 2, 4),
-        "policy": {
-            "backbone": "mobilenet_v2",
-            "resolution": 84,
-            "is_action": True,
-            "hidden_size": 512,
-            "dropout": 0.5,
-            "cell_state": "frozen",
-            "lowest_head": "features",
-        },
-        "dropout": 0.5,
-        "resize": "nearest",
-        "dtype": "bfloat16",
-        "padding": "same",
-        "norm": "tensorflow",
-        "remat": False,
-        "gflops_convention": "paper",
-    }
+def set_stages(config: ConfigDict, stages: Mapping[str, StageConfig]) -> None:
+    """Gives a config these stages, in their order."""
+    config.stage_order = tuple(stages)
+    config.stages = ConfigDict({name: stage_fields(stage) for name, stage in stages.items()})
 
 
-def _paper_data(name: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "source_dir": "",
-        "data_dir": "",
-        "num_frames": 16,
-        "batch_size": 48,
-        "eval_batch_size": 48,
-        "flip": True,
-        "multi_scale": True,
-        "num_threads": 16,
-        "num_workers": 0,
-        "frame_rate": 0.0,
-        "max_bad_share": 0.05,
-    }
+def stage_fields(stage: StageConfig) -> dict[str, Any]:
+    """A stage's fields, complete, so that each can be overridden on the command line."""
+    return with_tuples(to_plain(stage))
 
 
-def _paper_stages() -> dict[str, dict[str, Any]]:
-    return {
-        "warmup": stage("separate", 10, 0.02, decay_epochs=(20, 40)),
-        "joint": stage("joint", 50, 0.001, decay_epochs=(50, 100)),
-        "finetune": stage(
-            "joint",
-            50,
-            0.0005,
-            decay_epochs=(50, 100),
-            # 0: the temperature of the joint stage's best epoch.
-            tau_start=0.0,
-            freeze_policy="all",
-        ),
-    }
+def set_method(config: ConfigDict, method: str, **model: Any) -> None:
+    """Changes a config's method; fields that both methods have keep their values.
 
-
-def stage(objective: str, epochs: int, learning_rate: float, **fields: Any) -> dict[str, Any]:
-    """One stage's fields, complete, so that each can be overridden on the command line."""
-    defaults = {
-        "objective": objective,
-        "epochs": epochs,
-        "learning_rate": learning_rate,
-        "schedule": "step",
-        "decay_epochs": (),
-        "decay_factor": 0.1,
-        "warmup_epochs": 0.0,
-        "tau_start": 5.0,
-        "tau_decay": -0.045,
-        "freeze_policy": "none",
-        "train_policy_features": False,
-        "decisions": "sample",
-        "separate_weight": 0.0,
-        "routing": "masked",
-        "routed_chunk": 16,
-        "select": "best",
-    }
-    return {**defaults, **fields}
+    Args:
+        config: to be changed.
+        method: name of the new one.
+        **model: values of fields of its model.
+    """
+    cls = methods.get(method)
+    old = config.model.to_dict()
+    shared = {f.name: old[f.name] for f in fields(cls.Config) if f.name in old}
+    completed = complete({"method": method, "model": {**shared, **model}})
+    config.method = method
+    config.model = completed.model
+    config.pretrained = completed.pretrained
 
 
 def apply_variants(config: ConfigDict, names: str, variants: Mapping[str, Variant]) -> ConfigDict:
@@ -163,11 +83,15 @@ def apply_variants(config: ConfigDict, names: str, variants: Mapping[str, Varian
     return config
 
 
+def losses_of(config: ConfigDict) -> list[ConfigDict]:
+    """The losses of every joint stage, for changing them all alike."""
+    joint = (s for s in config.stages.values() if s.objective == "joint")
+    return [stage.losses for stage in joint]
+
+
 def paper_loss(config: ConfigDict) -> None:
     """Equation 12 with alpha = .1, beta = .3 (the default)."""
-    config.loss.update(
-        accuracy_weight=0.9, efficiency_weight=0.1, uniform_weight=0.3, uniform_norm="squared"
-    )
+    _weigh(config, accuracy=0.9, efficiency=0.1, uniform=0.3, norm="squared")
 
 
 def released_loss(config: ConfigDict) -> None:
@@ -176,12 +100,15 @@ def released_loss(config: ConfigDict) -> None:
     Its factor inside the efficiency term is 3, or 5 in their EfficientNet script.
     """
     factor = 5.0 if config.model.backbones == EFFICIENTNETS else 3.0
-    config.loss.update(
-        accuracy_weight=0.95,
-        efficiency_weight=0.05,
-        uniform_weight=0.05 * factor,
-        uniform_norm="euclidean",
-    )
+    _weigh(config, accuracy=0.95, efficiency=0.05, uniform=0.05 * factor, norm="euclidean")
+
+
+def _weigh(config: ConfigDict, *, norm: str | None = None, **weights: float) -> None:
+    for losses in losses_of(config):
+        for name, weight in weights.items():
+            losses[name].weight = weight
+        if norm is not None:
+            losses.uniform.norm = norm
 
 
 def released(config: ConfigDict) -> None:
@@ -210,59 +137,83 @@ def efficientnet(config: ConfigDict) -> None:
 
 
 def imagenet(config: ConfigDict) -> None:
-    """Backbones and policy start from ImageNet weights, as in the paper; give it last."""
-    model = config.model
-    config.pretrained.backbones = tuple(_imagenet_weights(name) for name in model.backbones)
-    if model.approach not in ("uniform", "lstm"):
-        config.pretrained.policy = _imagenet_weights(model.policy.backbone)
+    """Every network starts from ImageNet weights, as in the paper; give it last."""
+    _start_from(config, "imagenet", lambda name: backbones.get(name).imagenet_weights)
 
 
-def _imagenet_weights(backbone: str) -> str:
-    if backbone not in IMAGENET_WEIGHTS:
-        raise UserError(
-            f"variant 'imagenet': no ImageNet weights of {backbone} are known; choose one of "
-            f"{', '.join(IMAGENET_WEIGHTS)}, or name a source in config.pretrained"
-        )
-    return IMAGENET_WEIGHTS[backbone]
+def packaged(config: ConfigDict) -> None:
+    """Every network starts from ImageNet weights of an installed package; give it last."""
+    _start_from(config, "packaged", lambda name: backbones.get(name).packaged_weights)
 
 
-def _single_resolution(config: ConfigDict, approach: str) -> None:
-    config.model.update(
-        approach=approach,
-        resolutions=config.model.resolutions[:1],
-        backbones=config.model.backbones[:1],
-        skips=(),
-    )
-    _train_everything(config)
+def _start_from(config: ConfigDict, variant: str, source_of: Callable[[str], str]) -> None:
+    method = methods.get(config.method)
+    model = build(method.Config, config.model)
+    for name, network in method(model).backbone_modules().items():
+        source = source_of(network.backbone)
+        if not source:
+            known = ", ".join(name for name in backbones.names() if source_of(name))
+            raise UserError(
+                f"variant '{variant}': no such weights of {network.backbone} are known; choose one "
+                f"of {known}, or name a source in config.pretrained.weights"
+            )
+        config.pretrained.weights[name] = source
 
 
-def _train_everything(config: ConfigDict) -> None:
-    """Baselines have no policy to fix: their last stage trains the whole model."""
-    if "finetune" in config.stages:
-        config.stages.finetune.update(freeze_policy="none", decisions="sample", routing="masked")
+def _baseline(config: ConfigDict, method: str, **model: Any) -> None:
+    """Another method, trained in as many stages and for as long as the config says."""
+    before = config.stages.to_dict()
+    set_method(config, method, **model)
+    stages = {name: _stage_of(methods.get(method), fields) for name, fields in before.items()}
+    config.stages = ConfigDict(stages)
+
+
+def _stage_of(method: type[Method[Any]], before: dict[str, Any]) -> dict[str, Any]:
+    """A stage of a baseline, with what it has in common with another method's stage.
+
+    Losses that need what the baseline does not give are left out; accuracy has the weight 1,
+    because there is nothing to weigh against it.
+    """
+    own = stage_fields(method.Stage())
+    stage = {key: before.get(key, value) for key, value in own.items()}
+    losses = dict(stage["losses"])
+    if stage["objective"] == "separate" and not method.separable:
+        stage["objective"] = "joint"
+        losses = {"accuracy": losses["separate"]}
+    if stage["objective"] == "joint":
+        needs = {name: Loss.of_name(name, "losses").needs for name in losses}
+        losses = {n: f for n, f in losses.items() if method.provides.issuperset(needs[n])}
+        losses["accuracy"] = {**losses["accuracy"], "weight": 1.0}
+    return {**stage, "losses": losses}
 
 
 def uniform(config: ConfigDict) -> None:
     """Uniform (Table 1): the highest resolution on every frame."""
-    _single_resolution(config, "uniform")
+    model = config.model
+    _baseline(config, "uniform", backbone=model.backbones[0], resolution=model.resolutions[0])
 
 
 def lstm(config: ConfigDict) -> None:
     """LSTM (Table 1)."""
-    _single_resolution(config, "lstm")
-    config.stages.warmup.objective = "joint"
+    model = config.model
+    _baseline(
+        config,
+        "lstm",
+        backbone=model.backbones[0],
+        resolution=model.resolutions[0],
+        hidden_size=model.policy.hidden_size,
+        feature_dropout=model.policy.dropout,
+    )
 
 
 def random_policy(config: ConfigDict) -> None:
     """Random policy (Table 1)."""
-    config.model.approach = "random_policy"
-    _train_everything(config)
+    _baseline(config, "random_policy")
 
 
 def multi_scale(config: ConfigDict) -> None:
     """Multi-Scale (Table 1)."""
-    config.model.update(approach="multi_scale", skips=())
-    _train_everything(config)
+    _baseline(config, "multi_scale", skips=())
 
 
 def resolution_only(config: ConfigDict) -> None:
@@ -279,12 +230,12 @@ def skipping_only(config: ConfigDict) -> None:
 
 def accuracy_only(config: ConfigDict) -> None:
     """Table 5, "Acc": alpha = beta = 0."""
-    config.loss.update(accuracy_weight=1.0, efficiency_weight=0.0, uniform_weight=0.0)
+    _weigh(config, accuracy=1.0, efficiency=0.0, uniform=0.0)
 
 
 def accuracy_efficiency(config: ConfigDict) -> None:
     """Table 5, "Acc+Eff": beta = 0."""
-    config.loss.uniform_weight = 0.0
+    _weigh(config, uniform=0.0)
 
 
 def joint_only(config: ConfigDict) -> None:
@@ -297,17 +248,13 @@ def no_finetune(config: ConfigDict) -> None:
     config.stage_order = ("warmup", "joint")
 
 
-APPROACH_VARIANTS: dict[str, Variant] = {
+PAPER_VARIANTS: dict[str, Variant] = {
+    "resnet": resnet,
+    "efficientnet": efficientnet,
     "uniform": uniform,
     "lstm": lstm,
     "random_policy": random_policy,
     "multi_scale": multi_scale,
-}
-
-PAPER_VARIANTS: dict[str, Variant] = {
-    "resnet": resnet,
-    "efficientnet": efficientnet,
-    **APPROACH_VARIANTS,
     "resolution_only": resolution_only,
     "skipping_only": skipping_only,
     "accuracy_only": accuracy_only,
@@ -319,4 +266,5 @@ PAPER_VARIANTS: dict[str, Variant] = {
     "released": released,
     "improved": improved,
     "imagenet": imagenet,
+    "packaged": packaged,
 }

@@ -7,30 +7,28 @@ Variants, combined with commas: `quick` (the same path in two minutes); `control
 by itself: Uniform at every resolution, in one pass); `lstm`, `random_policy`, `multi_scale`.
 """
 
+import dataclasses
+
 from ml_collections import ConfigDict
 
 from ar_net_jax import recipes
+from ar_net_jax.losses import Accuracy, Efficiency, Separate, Uniform
+from ar_net_jax.methods.ar_net import ARNetStage
 
 
 def controls(config: ConfigDict) -> None:
     """Each backbone goes on by itself for as long as AR-Net's other stages take together."""
     epochs = config.stages.joint.epochs + config.stages.finetune.epochs
-    config.stage_order = ("controls",)
-    config.stages.controls = recipes.stage(
-        "separate",
-        epochs,
-        config.stages.joint.learning_rate,
-        schedule="cosine",
-        warmup_epochs=0.5,
-        train_policy_features=True,
-    )
+    rate = config.stages.joint.learning_rate
+    stage = dataclasses.replace(WARMUP, epochs=epochs, learning_rate=rate)
+    recipes.set_stages(config, {"controls": stage})
 
 
-def _after_warmup(approach: recipes.Variant) -> recipes.Variant:
+def _after_warmup(baseline: recipes.Variant) -> recipes.Variant:
     """The demo's baselines go on from AR-Net's warm-up, which is paid for once, for as long."""
 
     def variant(config: ConfigDict) -> None:
-        approach(config)
+        baseline(config)
         config.stage_order = ("joint",)
         config.stages.joint.update(
             epochs=config.stages.joint.epochs + config.stages.finetune.epochs, select="best"
@@ -46,19 +44,49 @@ def quick(config: ConfigDict) -> None:
         config.stages[name].epochs = 1
 
 
-def _lstm(config: ConfigDict) -> None:
-    """One network, so nothing beside its own loss."""
-    _after_warmup(recipes.lstm)(config)
-    config.stages.joint.separate_weight = 0.0
-
-
 VARIANTS: dict[str, recipes.Variant] = {
     "quick": quick,
     "controls": controls,
-    "lstm": _lstm,
+    "lstm": _after_warmup(recipes.lstm),
     "random_policy": _after_warmup(recipes.random_policy),
     "multi_scale": _after_warmup(recipes.multi_scale),
 }
+
+WARMUP = ARNetStage(
+    objective="separate",
+    losses={"separate": Separate()},
+    epochs=56,
+    learning_rate=0.05,
+    schedule="cosine",
+    warmup_epochs=0.5,
+    train_policy_features=True,
+)
+# A frame costs hundredths of a GFLOP here, where the paper's costs four.
+LOSSES = {"accuracy": Accuracy(0.9), "efficiency": Efficiency(70.0), "uniform": Uniform(0.3)}
+JOINT = ARNetStage(
+    # Few videos: the networks go on learning from all frames while the policy learns.
+    losses={**LOSSES, "separate": Separate(1.0)},
+    epochs=20,
+    learning_rate=0.02,
+    schedule="cosine",
+    warmup_epochs=0.5,
+    tau_decay=-0.15,
+    # The last epoch: the most accurate may be an early one, whose policy knows nothing yet and
+    # sends every frame to one resolution.
+    select="last",
+)
+# Each backbone sees the frames that it will be given, in its BatchNorm statistics too.
+FINETUNE = ARNetStage(
+    losses=LOSSES,
+    epochs=4,
+    learning_rate=0.005,
+    schedule="cosine",
+    warmup_epochs=0.5,
+    tau_start=0.0,
+    freeze_policy="all",
+    decisions="argmax",
+    routing="routed",
+)
 
 
 def get_config(variants: str = "") -> ConfigDict:
@@ -75,33 +103,5 @@ def get_config(variants: str = "") -> ConfigDict:
     config.data.update(num_frames=8, batch_size=4, eval_batch_size=160, flip=False, num_threads=2)
     # An epoch takes seconds: to evaluate and save each of them made the demo two minutes longer.
     config.update(evaluate_every=4, checkpoint_every=4)
-    # A frame costs hundredths of a GFLOP here, where the paper's costs four.
-    config.loss.update(efficiency_weight=70.0)
-    fields = {"schedule": "cosine", "warmup_epochs": 0.5}
-    config.stages = {
-        "warmup": recipes.stage("separate", 56, 0.05, train_policy_features=True, **fields),
-        "joint": recipes.stage(
-            "joint",
-            20,
-            0.02,
-            tau_decay=-0.15,
-            # Few videos: the networks go on learning from all frames while the policy learns.
-            separate_weight=1.0,
-            # The last epoch: the most accurate may be an early one, whose policy knows nothing yet
-            # and sends every frame to one resolution.
-            select="last",
-            **fields,
-        ),
-        # Each backbone sees the frames that it will be given, in its BatchNorm statistics too.
-        "finetune": recipes.stage(
-            "joint",
-            4,
-            0.005,
-            tau_start=0.0,
-            freeze_policy="all",
-            decisions="argmax",
-            routing="routed",
-            **fields,
-        ),
-    }
+    recipes.set_stages(config, {"warmup": WARMUP, "joint": JOINT, "finetune": FINETUNE})
     return recipes.apply_variants(config, variants, VARIANTS)

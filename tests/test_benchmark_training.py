@@ -10,8 +10,8 @@ import pytest
 from ar_net_jax.benchmarks.pipeline_rate import DrawnVideos, measure_pipeline
 from ar_net_jax.benchmarks.training_calls import stage_calls
 from ar_net_jax.cli import benchmark_training
-from ar_net_jax.config.config import Config
-from ar_net_jax.config.files import load_config
+from ar_net_jax.experiment import Config
+from ar_net_jax.experiment import load_config
 from ar_net_jax.costs.model_costs import model_cost_table
 from ar_net_jax.errors import UserError
 

@@ -10,7 +10,7 @@ import ml_collections
 import pytest
 
 from ar_net_jax.config import files as config_files
-from ar_net_jax.config.config import Config
+from ar_net_jax.experiment import Config
 from ar_net_jax.errors import UserError
 
 JOINT = {"objective": "joint"}

@@ -19,7 +19,7 @@ from ar_net_jax.checkpoints import load_model
 from ar_net_jax.data import registry
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
 from ar_net_jax.errors import UserError
-from ar_net_jax.runtime.barrier import call_roll
+from ar_net_jax.runtime.barrier import wait_at_barrier
 from ar_net_jax.runtime.distributed import Job, find_job
 
 WORKER = Path(__file__).with_name("distributed_worker.py")
@@ -195,12 +195,12 @@ def test_a_stage_goes_on_with_other_processes_and_a_split_optimizer(
 
 
 def _call(ids_and_counts: list[tuple[int, int]], timeout: float) -> list[str]:
-    """What each process of a roll call is told: "" for all present."""
+    """What each process at a barrier is told: "" once all have arrived."""
     address = f"localhost:{_free_port()}"
 
     def one(place: tuple[int, int]) -> str:
         try:
-            call_roll(address, place[1], place[0], timeout)
+            wait_at_barrier(address, place[1], place[0], timeout)
         except UserError as error:
             return str(error)
         return ""
@@ -209,16 +209,16 @@ def _call(ids_and_counts: list[tuple[int, int]], timeout: float) -> list[str]:
         return list(pool.map(one, ids_and_counts))
 
 
-def test_a_roll_call_ends_when_all_are_there() -> None:
+def test_a_barrier_opens_when_all_have_arrived() -> None:
     assert _call([(2, 3), (0, 3), (1, 3)], timeout=30) == ["", "", ""]
 
 
-def test_those_that_never_come_are_named_to_all_who_did() -> None:
+def test_missing_processes_are_named_to_all_who_arrived() -> None:
     answers = _call([(0, 5), (3, 5)], timeout=0.5)
     assert all(a.startswith("processes 1, 2, 4 of 5 did not join within") for a in answers)
 
 
-def test_a_first_process_that_never_comes_is_named() -> None:
+def test_a_missing_first_process_is_named() -> None:
     (answer,) = _call([(1, 2)], timeout=0.5)
     assert answer.startswith("process 0 of 2 did not answer at localhost:")
 
@@ -239,7 +239,7 @@ def test_processes_that_do_not_fit_together_are_told(
 def test_strangers_at_the_port_are_ignored() -> None:
     address = f"localhost:{_free_port()}"
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        first = pool.submit(call_roll, address, 2, 0, 30)
+        first = pool.submit(wait_at_barrier, address, 2, 0, 30)
         while True:
             try:
                 with socket.create_connection(
@@ -249,11 +249,11 @@ def test_strangers_at_the_port_are_ignored() -> None:
                 break
             except ConnectionRefusedError:
                 continue
-        call_roll(address, 2, 1, 30)
+        wait_at_barrier(address, 2, 1, 30)
         first.result()
 
 
-def test_the_command_names_the_process_that_never_came(tmp_path: Path) -> None:
+def test_the_command_names_the_missing_process(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",

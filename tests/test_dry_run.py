@@ -1,6 +1,5 @@
 """The ahead-of-time check: what it counts, what it refuses, and that it needs no data."""
 
-import argparse
 import dataclasses
 import os
 import pathlib
@@ -11,8 +10,11 @@ import jax
 import pytest
 
 from ar_net_jax.cli import train
-from ar_net_jax.config.config import Config, ModelConfig, PolicyConfig, StageConfig
+from ar_net_jax.cli.main import build_parser
+from ar_net_jax.config.model import ModelConfig
+from ar_net_jax.experiment import Config, PolicyConfig, StageConfig
 from ar_net_jax.errors import UserError
+from ar_net_jax.reporting.dry_run import print_checks
 from ar_net_jax.training import dry_run
 
 MODEL = ModelConfig(
@@ -54,15 +56,15 @@ def test_a_step_costs_about_three_forward_passes(check: dry_run.StageCheck) -> N
 
 
 def test_what_does_not_fit_is_refused_with_a_remedy(
-    monkeypatch: pytest.MonkeyPatch, check: dry_run.StageCheck, capsys: pytest.CaptureFixture[str]
+    check: dry_run.StageCheck, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert check.fits
     tight = dataclasses.replace(check, limit=check.needed - 1)
     assert not tight.fits
-    monkeypatch.setattr(dry_run, "dry_run", lambda config: [tight])
-    with pytest.raises(UserError, match=r"stage 'only' needs .*optimizer\.micro_batches \(now 1\)"):
-        dry_run.check_memory(CONFIG)
+    print_checks(CONFIG, [tight])
     assert "only" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"stage 'only' needs .*optimizer\.micro_batches \(now 1\)"):
+        dry_run.require_fit(CONFIG, [tight])
 
 
 def test_the_flag_asks_for_neither_workdir_nor_data(
@@ -70,13 +72,12 @@ def test_the_flag_asks_for_neither_workdir_nor_data(
 ) -> None:
     asked = []
     monkeypatch.setattr(dry_run, "dry_run", lambda config: asked.append(config) or [check])
-    parser = argparse.ArgumentParser()
-    train.add_flags(parser)
-    train.run(parser.parse_args(["--config=activitynet", "--dry-run"]), [])
+    parser = build_parser("train")
+    train.run(parser.parse_args(["train", "--config=activitynet", "--dry-run"]), [])
     assert asked[0].data.name == "activitynet"
     assert "yes" in capsys.readouterr().out
     with pytest.raises(UserError, match="--workdir: missing"):
-        train.run(parser.parse_args(["--config=activitynet"]), [])
+        train.run(parser.parse_args(["train", "--config=activitynet"]), [])
 
 
 _ON_FOUR_DEVICES = """

@@ -16,7 +16,9 @@ from jax import export
 
 from ar_net_jax.checkpoints import save_model
 from ar_net_jax.cli.main import main
-from ar_net_jax.config.config import Config, DataConfig, ModelConfig, PolicyConfig
+from ar_net_jax.config.data import DataConfig
+from ar_net_jax.experiment import Config
+from ar_net_jax.config.model import ModelConfig, PolicyConfig
 from ar_net_jax.inference import export as exporting
 from ar_net_jax.inference.export import ExportOptions, describe_export, export_model
 from ar_net_jax.inference.model import Model
@@ -184,11 +186,9 @@ def test_other_approaches_and_choices(config: ModelConfig, options: dict, how: d
     ("flags", "message"),
     [
         (["--platforms=cpu,gpu"], "platforms: 'gpu' must be one or several of cpu,cuda,tpu"),
-        (["--batch=some"], "--batch: must be 'symbolic' or a whole number, got 'some'"),
         (["--batch=0"], "batch: must be symbolic or at least 1, got 0"),
         (["--num_frames=0"], "num_frames: must be at least 1, got 0"),
         (["--chunks=2,4"], "chunks: (2, 4) must be whole numbers"),
-        (["--chunks=a"], "--chunks: must be whole numbers such as 8,2, got 'a'"),
         (["--output=."], ". is a folder"),
         (["--output=nowhere/m.stablehlo"], "there is no folder nowhere"),
         (["--config.seed=1"], "a trained model is used as it is"),
@@ -204,13 +204,29 @@ def test_bad_flags_are_refused_before_any_work(
 ) -> None:
     _save(_model(AR_NET), tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delattr("ar_net_jax.cli.export.export_model")
+    monkeypatch.delattr("ar_net_jax.inference.export.export_model")
     with pytest.raises(SystemExit) as stopped:
         main(["export", "--workdir=.", "--output=m.stablehlo", *flags])
     assert stopped.value.code == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert message in line
     assert not list(tmp_path.glob("*m.stablehlo*"))
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--batch=some", "must be 'symbolic' or a whole number, got 'some'"),
+        ("--chunks=a", "'a' should be whole numbers separated by commas"),
+    ],
+)
+def test_flags_that_are_no_numbers_are_refused(
+    capsys: pytest.CaptureFixture[str], flag: str, message: str
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["export", "--workdir=.", "--output=m.stablehlo", flag])
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 def test_weights_that_no_file_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ar_net_jax.checkpoints import Checkpoints
-from ar_net_jax.config.config import Config
+from ar_net_jax.experiment import Config
 from ar_net_jax.data import registry
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
 from ar_net_jax.data.source import VideoExample, VideoSource
@@ -20,7 +20,7 @@ from ar_net_jax.errors import Preempted, UserError
 from ar_net_jax.evaluation.split import Validation
 from ar_net_jax.runtime import mesh as devices
 from ar_net_jax.training.loop import train
-from ar_net_jax.training.nan_guard import LossWatch, all_finite
+from ar_net_jax.training.nan_guard import NaNGuard, all_finite
 
 SPEC = EmbeddedSpec(
     train=12, validation=5, test=1, num_classes=3, width=32, height=32, num_frames=48
@@ -112,12 +112,12 @@ def test_numbers_that_are_not_finite_are_never_saved() -> None:
 
 
 def test_the_first_bad_loss_is_found_among_many() -> None:
-    watch = LossWatch()
-    assert watch.first_bad() is None and watch.idle()
+    guard = NaNGuard()
+    assert guard.first_nonfinite() is None and guard.idle()
     for step, loss in enumerate([1.0, 2.0, np.inf, np.nan, 1.0], start=10):
-        watch.add(step, jnp.float32(loss))
-    assert watch.first_bad() == (12, np.inf)
-    assert watch.first_bad() is None, "each loss is looked at once"
+        guard.add(step, jnp.float32(loss))
+    assert guard.first_nonfinite() == (12, np.inf)
+    assert guard.first_nonfinite() is None, "each loss is looked at once"
 
 
 def test_a_damaged_video_is_named_and_may_be_mended(

@@ -1,7 +1,6 @@
 """ImageNet weights from files and the hub into a run: names, settings, order, refusals."""
 
 import json
-import types
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +24,13 @@ from ar_net_jax.backbones.layouts import (
     to_flax,
 )
 from ar_net_jax.cli.main import main
-from ar_net_jax.config.config import Config
-from ar_net_jax.config.files import load_config
+from ar_net_jax.experiment import Config
+from ar_net_jax.experiment import load_config
 from ar_net_jax.errors import UserError
 from ar_net_jax.methods.registry import init_variables
 from ar_net_jax.runtime import mesh as devices
 from ar_net_jax.training import parts as stages
-from ar_net_jax.training.stage import StageRunner
+from ar_net_jax.training.stage import starting_variables
 from ar_net_jax.weights.files import read_state
 from ar_net_jax.weights.imagenet import (
     detect_layout,
@@ -225,9 +224,8 @@ def test_a_stage_starts_from_earlier_then_imported_then_drawn_variables(
     drawn = jax.tree.map(lambda leaf: np.full(leaf.shape, 0.25, np.float32), shapes)
     monkeypatch.setattr(stages, "initial_variables", lambda *args: drawn)
     earlier = {"params": {"policy": {"backbone": {"bn1": {"bias": np.full(8, 7.0, np.float32)}}}}}
-    stage = config.stages["joint"]
-    runner = types.SimpleNamespace(config=config, stage=stage, index=0, mesh=devices.make_mesh())
-    variables = jax.device_get(StageRunner._initial(runner, earlier, resuming=False))
+    mesh = devices.make_mesh()
+    variables = jax.device_get(starting_variables(config, 0, earlier, mesh, resuming=False))
     for name, part in (("slim", "backbone_0"), ("tiny", "policy")):
         expected = import_backbone(f"resnet8_{name}", read_state(folder / f"{name}.safetensors"))
         for collection in expected:
@@ -238,7 +236,7 @@ def test_a_stage_starts_from_earlier_then_imported_then_drawn_variables(
     assert (variables["params"]["backbone_0"]["head"]["kernel"] == 0.25).all()
     for path in folder.glob("*.safetensors"):
         path.unlink()
-    StageRunner._initial(runner, earlier, resuming=True)
+    starting_variables(config, 0, earlier, mesh, resuming=True)
 
 
 def test_nothing_named_imports_nothing() -> None:

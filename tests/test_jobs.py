@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from ar_net_jax.config.config import Config
+from ar_net_jax.experiment import Config
 from ar_net_jax.costs.model_costs import model_cost_table
 from ar_net_jax.demo.behaviour import choices_by_kind
 from ar_net_jax.demo.controls import single_resolution_model

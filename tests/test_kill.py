@@ -16,9 +16,9 @@ import pytest
 from signalling import signal_when
 
 from ar_net_jax.checkpoints import load_model
-from ar_net_jax.cli import demo
 from ar_net_jax.data import registry
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
+from ar_net_jax.demo import run as demo
 from ar_net_jax.errors import Preempted
 
 VIDEOS = 16

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ar_net_jax.checkpoints import load_model
-from ar_net_jax.config.config import Config
+from ar_net_jax.experiment import Config
 from ar_net_jax.data import registry
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
 from ar_net_jax.data.source import VideoSource

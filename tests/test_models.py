@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ar_net_jax.config.config import ModelConfig, PolicyConfig
+from ar_net_jax.config.model import ModelConfig, PolicyConfig
 from ar_net_jax.losses import classification_loss
 from ar_net_jax.methods.registry import APPROACHES, build_model, init_variables
 from ar_net_jax.modules.frame_runner import Mode

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from ar_net_jax.config.config import ModelConfig, OptimizerConfig, PolicyConfig, StageConfig
+from ar_net_jax.config.model import ModelConfig, OptimizerConfig, PolicyConfig, StageConfig
 from ar_net_jax.methods.registry import init_variables
 from ar_net_jax.training.optimizer import FROZEN, make_optimizer, parameter_groups
 from ar_net_jax.training.parts import part_of

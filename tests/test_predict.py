@@ -9,11 +9,11 @@ import pytest
 
 from ar_net_jax.checkpoints import save_model
 from ar_net_jax.cli.main import main
-from ar_net_jax.cli.predict import class_names
-from ar_net_jax.config.config import Config
+from ar_net_jax.experiment import Config
 from ar_net_jax.costs.model_costs import model_cost_table
 from ar_net_jax.data import registry
 from ar_net_jax.data.embedded.builder import write_video
+from ar_net_jax.data.nearby import class_names
 from ar_net_jax.data.video import read_video
 from ar_net_jax.inference.model import load
 from ar_net_jax.methods.registry import init_variables
@@ -121,9 +121,11 @@ def test_names_of_classes_come_from_the_data_set(tmp_path: Path, video: Path) ->
         progress=False,
     )
     config = Config.from_dict({"model": MODEL, "data": {"name": "video_folder"}})
-    assert class_names(config, tmp_path) == ["cook", "swim", "class 2", "class 3"]
-    assert class_names(config, tmp_path / "run")[0] == "cook", "a demo's runs share one data set"
-    assert class_names(config, tmp_path / "far" / "away")[0] == "class 0"
+    assert class_names(config.data, tmp_path, 4) == ["cook", "swim", "class 2", "class 3"]
+    assert class_names(config.data, tmp_path / "run", 4)[0] == "cook", (
+        "a demo's runs share one data set"
+    )
+    assert class_names(config.data, tmp_path / "far" / "away", 4)[0] == "class 0"
 
 
 @pytest.mark.parametrize(

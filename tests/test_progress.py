@@ -1,4 +1,4 @@
-"""What a training tells of itself: pace, lines, TensorBoard, profile, compiled programs."""
+"""What a training reports: throughput, lines, TensorBoard, profile, compiled programs."""
 
 import json
 import os
@@ -15,9 +15,9 @@ from tensorboardX.proto import event_pb2
 from ar_net_jax.data import registry
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
 from ar_net_jax.errors import UserError
-from ar_net_jax.training.nan_guard import LossWatch
+from ar_net_jax.training.nan_guard import NaNGuard
 from ar_net_jax.training.profiling import StepProfile, parse_span
-from ar_net_jax.training.progress import Pace
+from ar_net_jax.training.progress import Throughput
 
 
 class Clock:
@@ -41,7 +41,7 @@ class Batches:
         return 0
 
 
-class Busy(LossWatch):
+class Busy(NaNGuard):
     """Devices that always have something to do."""
 
     def idle(self) -> bool:
@@ -49,28 +49,28 @@ class Busy(LossWatch):
         return False
 
 
-def test_pace_counts_steps_waiting_and_what_is_left() -> None:
+def test_throughput_counts_steps_waiting_and_what_is_left() -> None:
     clock = Clock()
-    pace = Pace(frames_per_step=64, last_step=40, clock=clock)
-    assert pace.figures(1) == {}, "the first step compiles"
+    throughput = Throughput(frames_per_step=64, last_step=40, clock=clock)
+    assert throughput.rates(1) == {}, "the first step compiles"
     clock.now += 500
-    pace.resume(1)
+    throughput.resume(1)
     for _ in range(4):
-        pace.next_of(Batches(clock, 0.5), LossWatch())
+        throughput.next_batch(Batches(clock, 0.5), NaNGuard())
         clock.now += 1.5
-    figures = pace.figures(5)
-    assert figures["frames_per_second"] == pytest.approx(4 * 64 / 8)
-    assert figures["frames_per_second_per_device"] == figures["frames_per_second"]
-    assert figures["data_wait"] == pytest.approx(0.25)
-    assert figures["seconds_left"] == pytest.approx(35 * 2)
-    # An evaluation counts for what is left, not for the pace of the steps.
+    rates = throughput.rates(5)
+    assert rates["frames_per_second"] == pytest.approx(4 * 64 / 8)
+    assert rates["frames_per_second_per_device"] == rates["frames_per_second"]
+    assert rates["data_wait"] == pytest.approx(0.25)
+    assert rates["seconds_left"] == pytest.approx(35 * 2)
+    # An evaluation counts for what is left, not for the rate of the steps.
     clock.now += 12
-    pace.resume(5)
-    pace.next_of(Batches(clock, 2), Busy())
-    figures = pace.figures(6)
-    assert figures["frames_per_second"] == pytest.approx(32)
-    assert figures["data_wait"] == 0, "the devices were at work meanwhile"
-    assert figures["seconds_left"] == pytest.approx(34 * (8 + 12 + 2) / 5)
+    throughput.resume(5)
+    throughput.next_batch(Batches(clock, 2), Busy())
+    rates = throughput.rates(6)
+    assert rates["frames_per_second"] == pytest.approx(32)
+    assert rates["data_wait"] == 0, "the devices were at work meanwhile"
+    assert rates["seconds_left"] == pytest.approx(34 * (8 + 12 + 2) / 5)
 
 
 @pytest.mark.parametrize("text", ["", "3", "0:2", "4:3", "a:b", "1:2:3"])
@@ -114,7 +114,7 @@ SMALL = {
 PROGRAM = """
 import json, sys
 from pathlib import Path
-from ar_net_jax.config.config import Config
+from ar_net_jax.experiment import Config
 from ar_net_jax.data import registry
 from ar_net_jax.runtime.compilation import keep_compiled_programs
 from ar_net_jax.training.loop import train
@@ -174,7 +174,6 @@ def test_a_run_shows_lines_and_a_second_one_finds_its_programs_compiled(tmp_path
     assert re.search(r"joint 3/6 \| validation mAP model \d+\.\d\d%", outputs[0])
     history = tmp_path / "one" / "history" / "0_joint"
     tags = _event_tags(history)
-    # TensorBoard knows no spaces in names.
     # TensorBoard knows no spaces in names.
     shown = {
         "loss",

@@ -10,7 +10,7 @@ import pytest
 from golden import released_baselines
 
 from ar_net_jax.backbones.layouts import backbone_entries
-from ar_net_jax.config.config import Config
+from ar_net_jax.experiment import Config
 from ar_net_jax.errors import UserError
 from ar_net_jax.methods.registry import build_model
 from ar_net_jax.modules.frame_runner import Mode

@@ -13,6 +13,7 @@ from PIL import Image
 
 from ar_net_jax.reporting import curve, decisions
 from ar_net_jax.reporting import tables as report
+from ar_net_jax.runtime.versions import package_versions
 
 CHANCE = {"mAP": 11.25, "top1": 8.3}
 
@@ -44,7 +45,7 @@ def test_results_json_holds_results_and_what_they_depend_on(tmp_path: pathlib.Pa
     context = {
         "config": {"model": {"resolutions": (64, 48)}},
         "seed": np.int64(1),
-        "versions": report.package_versions(),
+        "versions": package_versions(),
         "durations": {"train": 12.5, "evaluate": float("nan")},
         "chance": CHANCE,
     }

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ar_net_jax.config.config import Config, ModelConfig, PolicyConfig
+from ar_net_jax.experiment import Config
+from ar_net_jax.config.model import ModelConfig, PolicyConfig
 from ar_net_jax.costs.model_costs import model_cost_table
 from ar_net_jax.errors import UserError
 from ar_net_jax.inference.chunks import plan_chunks

@@ -9,7 +9,7 @@ SCRIPT = """
 import functools, json
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
-from ar_net_jax.config.config import ModelConfig, PolicyConfig
+from ar_net_jax.config.model import ModelConfig, PolicyConfig
 from ar_net_jax.inference.step import Request, make_inference, make_predict_step
 from ar_net_jax.ops.rng import example_keys
 from ar_net_jax.methods.registry import init_variables

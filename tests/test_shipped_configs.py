@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ar_net_jax.config.config import Config
+from ar_net_jax.experiment import Config
 from ar_net_jax.config.files import config_path, load_config, shipped_configs
 from ar_net_jax.costs.model_costs import model_cost_table
 from ar_net_jax.errors import UserError

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ar_net_jax.config.config import Config
+from ar_net_jax.experiment import Config
 from ar_net_jax.demo import parallel as side_by_side
 from ar_net_jax.demo.parallel import Training, run_trainings
 from ar_net_jax.errors import Preempted, UserError

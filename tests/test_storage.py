@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from signalling import signal_when
 
-from ar_net_jax.config.config import DataConfig
+from ar_net_jax.config.data import DataConfig
 from ar_net_jax.data import registry
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
 from ar_net_jax.data.splits import prepare_data
@@ -162,7 +162,7 @@ def test_models_and_lines_in_a_bucket(emulator: Emulator, tmp_path: Path) -> Non
             save_model(folder / "model", {"params": {"w": np.full(3, value)}}, {"value": value})
         variables, config = load_model(folder / "model")
         print(variables["params"]["w"].tolist(), config, holds_model(folder / "model"))
-        (folder / "model" / "config.json").unlink()  # As a kill in the midst of a save leaves it.
+        (folder / "model" / "config.json").unlink()  # As a kill during a save leaves it.
         print(holds_model(folder / "model"))
         save_model(folder / "model", {"params": {"v": np.ones(2)}}, {})
         print(load_model(folder / "model"))

@@ -10,7 +10,8 @@ import pytest
 SCRIPT = """
 import dataclasses, json
 import jax, jax.numpy as jnp, numpy as np, optax
-from ar_net_jax.config.config import Config, ModelConfig, OptimizerConfig, PolicyConfig, StageConfig
+from ar_net_jax.experiment import Config
+from ar_net_jax.config.model import ModelConfig, OptimizerConfig, PolicyConfig, StageConfig
 from ar_net_jax.backbones import layers
 from ar_net_jax.backbones import resnet
 from ar_net_jax.methods.registry import build_model, init_variables

@@ -8,12 +8,12 @@ import numpy as np
 from ar_net_jax.backbones.architectures import COST_CONVENTIONS
 from ar_net_jax.benchmarks.rounds import Measurement
 from ar_net_jax.benchmarks.subjects import Subject
-from ar_net_jax.benchmarks.timing import summarise
 from ar_net_jax.costs.executed import executed_gflops
 from ar_net_jax.costs.model_costs import model_cost_table
 from ar_net_jax.evaluation.evaluate import evaluate_model
 from ar_net_jax.evaluation.metrics import action_usage
 from ar_net_jax.ops.routing import Chunks
+from ar_net_jax.runtime.timing import summarise
 
 
 def benchmark_rows(measured: Sequence[Measurement]) -> list[dict[str, Any]]:

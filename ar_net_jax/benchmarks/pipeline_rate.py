@@ -8,9 +8,9 @@ import time
 import numpy as np
 from PIL import Image
 
-from ar_net_jax.config.config import Config
 from ar_net_jax.data.pipeline import train_batches
 from ar_net_jax.data.source import VideoExample
+from ar_net_jax.experiment import Config
 
 _QUALITY = 90
 

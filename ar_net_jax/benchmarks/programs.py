@@ -13,8 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ar_net_jax.benchmarks.subjects import Subject
-from ar_net_jax.benchmarks.timing import Call
-from ar_net_jax.config.config import ModelConfig
+from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.inference.chunks import plan_chunks
 from ar_net_jax.inference.step import Answer, Request, Routing, make_inference
 from ar_net_jax.methods.registry import build_model
@@ -23,6 +22,7 @@ from ar_net_jax.modules.multi_backbone import backbone_name
 from ar_net_jax.ops.rng import example_keys
 from ar_net_jax.ops.routing import Chunks
 from ar_net_jax.runtime.mesh import place, sharded
+from ar_net_jax.runtime.timing import Call
 
 Array = jax.Array
 

@@ -16,12 +16,12 @@ from ar_net_jax.benchmarks.subjects import (
     sample_videos,
     with_frames,
 )
-from ar_net_jax.benchmarks.timing import Call, time_interleaved
 from ar_net_jax.data.embedded.builder import write_video
 from ar_net_jax.data.video import read_video
 from ar_net_jax.inference.step import Answer, Request, Routing
 from ar_net_jax.ops.routing import Chunks
 from ar_net_jax.runtime.mesh import make_mesh, sharded
+from ar_net_jax.runtime.timing import Call, time_interleaved
 
 # Calls of each form, after the first, that tell the faster one.
 _TRIALS = 2

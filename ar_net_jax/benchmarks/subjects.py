@@ -11,14 +11,15 @@ import jax
 import numpy as np
 
 from ar_net_jax.benchmarks.usage import impose_usage, read_usage
-from ar_net_jax.config.config import Config, DataConfig, ModelConfig
-from ar_net_jax.config.files import apply_overrides, load_config, shipped_configs
+from ar_net_jax.config.model import ModelConfig
+from ar_net_jax.config.shipped import shipped_configs
 from ar_net_jax.costs.model_costs import model_cost_table
-from ar_net_jax.data import registry
+from ar_net_jax.data.nearby import find_data
 from ar_net_jax.data.pipeline import eval_batches
 from ar_net_jax.data.source import VideoExample, VideoSource
 from ar_net_jax.data.splits import open_split
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config, apply_overrides, load_config
 from ar_net_jax.inference.model import check_variables, find_model, load_config_and_variables
 from ar_net_jax.inference.step import Routing
 from ar_net_jax.methods.registry import init_variables
@@ -196,16 +197,11 @@ def fresh_variables(model: ModelConfig) -> Any:
 
 
 def _find_split(config: Config, model_dir: Path, split: str) -> VideoSource | None:
-    """The data set where it is prepared: at its `data_dir`, or near the model's folder."""
-    data: DataConfig = config.data
-    near = [model_dir.parent / "data", model_dir.parent.parent / "data"]
-    for folder in [Path(data.data_dir)] if data.data_dir else near:
-        try:
-            registry.class_names(data.name, data_dir=folder)
-        except UserError:
-            continue
-        return open_split(data, folder, split, config.model.num_classes)
-    return None
+    """The split of its data set, where that is prepared near the model's folder."""
+    folder = find_data(config.data, model_dir.parent)
+    if folder is None:
+        return None
+    return open_split(config.data, folder, split, config.model.num_classes)
 
 
 def _imposed(subject: Subject, usage: str | None, form: Routing) -> Subject:

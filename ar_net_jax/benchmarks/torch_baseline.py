@@ -10,8 +10,8 @@ import numpy as np
 
 from ar_net_jax.benchmarks.rounds import Measurement
 from ar_net_jax.benchmarks.subjects import Subject
-from ar_net_jax.benchmarks.timing import Call
 from ar_net_jax.errors import UserError
+from ar_net_jax.runtime.timing import Call
 
 
 def import_torch() -> tuple[ModuleType, ModuleType]:
@@ -28,7 +28,7 @@ def import_torch() -> tuple[ModuleType, ModuleType]:
     return torch, torchvision
 
 
-def torch_calls(uniform: Subject, batch: int, platform: str) -> dict[str, Call]:
+def torch_forward_calls(uniform: Subject, batch: int, platform: str) -> dict[str, Call]:
     """Torchvision's network of Uniform's kind, fresh, on as many frames in one batch.
 
     Args:
@@ -85,7 +85,7 @@ def torch_ratios(
 
     Args:
         uniform: measured in the same rounds.
-        seconds: of the calls from `torch_calls`.
+        seconds: of the calls from `torch_forward_calls`.
 
     Returns:
         By name `seconds`, `uniform_seconds` and their `ratio`; below 1 Uniform is the faster.

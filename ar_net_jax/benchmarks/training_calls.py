@@ -8,12 +8,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from ar_net_jax.benchmarks.timing import Call
 from ar_net_jax.benchmarks.torch_baseline import import_torch
 from ar_net_jax.benchmarks.usage import impose_usage, read_usage
-from ar_net_jax.config.config import Config
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config
 from ar_net_jax.runtime import mesh as devices
+from ar_net_jax.runtime.timing import Call
 from ar_net_jax.training import parts as stages
 from ar_net_jax.training.program import build_program
 from ar_net_jax.training.state import TrainState, state_shardings
@@ -60,7 +60,7 @@ def _stage_call(
     state = TrainState.create(variables, program.optimizer)
     shard = config.optimizer.shard_state
     state = jax.device_put(state, state_shardings(state, mesh, shard_optimizer=shard))
-    rows = devices.put_rows(batch, mesh)
+    rows = devices.shard_rows(batch, mesh)
 
     def call(number: int) -> Any:
         nonlocal state
@@ -88,7 +88,7 @@ def _batch(config: Config, seed: int, usage: str | None) -> dict[str, np.ndarray
     return batch
 
 
-def torch_calls(config: Config) -> dict[str, Call]:
+def torch_step_calls(config: Config) -> dict[str, Call]:
     """PyTorch's forward and backward pass of a joint step's networks on as many frames.
 
     Torchvision's networks in training, each at its own resolution, with a plain sum as the loss:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ar_net_jax.cli.costs import parse_usage
+from ar_net_jax.costs.usage import parse_usage
 from ar_net_jax.errors import UserError
 from ar_net_jax.ops.actions import ActionSpace
 

@@ -14,19 +14,10 @@ Examples:
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 
 from ar_net_jax.cli.flags import numbers
-from ar_net_jax.cli.processes import add_process_flags, first_then_others, joined
-from ar_net_jax.config.files import apply_overrides
-from ar_net_jax.data.splits import open_split, prepare_data
-from ar_net_jax.evaluation.evaluate import evaluate_model
-from ar_net_jax.inference.model import check_variables, find_model, load_config_and_variables
-from ar_net_jax.reporting.tables import package_versions, print_table
-from ar_net_jax.runtime.compilation import keep_compiled_programs
-from ar_net_jax.runtime.distributed import is_first
-from ar_net_jax.runtime.storage import open_storage
+from ar_net_jax.cli.processes import add_process_flags, joined
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -62,38 +53,24 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     """Runs the job."""
+    from ar_net_jax.evaluation.run import evaluate_workdir
+    from ar_net_jax.reporting.tables import print_table
+    from ar_net_jax.runtime.distributed import is_first
+    from ar_net_jax.runtime.storage import open_storage, write_json
+
     with joined(flags):
-        _evaluate(flags, overrides)
-
-
-def _evaluate(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
-    model_dir = find_model(flags.workdir)
-    keep_compiled_programs(model_dir.parent / "compiled")
-    trained, variables = load_config_and_variables(model_dir)
-    config = apply_overrides(trained, overrides)
-    check_variables(config, variables, model_dir)
-    progress = not flags.quiet and is_first()
-    data_dir = first_then_others(
-        lambda: prepare_data(config.data, model_dir.parent, progress=progress), "prepare data"
-    )
-    split = open_split(config.data, data_dir, flags.split, config.model.num_classes)
-    rows = []
-    for penalty in flags.cost_penalty:
-        found = evaluate_model(
-            config,
-            variables,
-            split,
+        figures, default = evaluate_workdir(
+            flags.workdir,
+            flags.split,
+            overrides=overrides,
             routing=flags.routing,
-            cost_penalty=penalty,
+            cost_penalties=flags.cost_penalty,
             chunks=flags.chunks,
+            progress=not flags.quiet,
         )
-        named = config.model.approach + (f", penalty {penalty:g}" if penalty else "")
-        rows.append({"approach": named, **found.row})
-    if not is_first():
-        return
-    print_table(rows)
-    default = model_dir.parent / f"evaluation_{flags.split}.json"
-    output = open_storage(flags.output) if flags.output else default
-    figures = {"results": rows, "split": flags.split, "versions": package_versions()}
-    output.write_text(json.dumps({**figures, "config": config.to_dict()}, indent=2) + "\n")
-    print(f"figures: {output}")
+        if not is_first():
+            return
+        print_table(figures["results"])
+        output = open_storage(flags.output) if flags.output else default
+        write_json(output, figures)
+        print(f"figures: {output}")

@@ -13,31 +13,10 @@ Examples:
 """
 
 import argparse
-import json
 import time
-import typing
 from collections.abc import Sequence
-from typing import Any
 
-import jax
-
-from ar_net_jax.cli.predict import class_names
-from ar_net_jax.config.config import Config
-from ar_net_jax.errors import UserError
-from ar_net_jax.inference.chunks import plan_chunks
-from ar_net_jax.inference.export import (
-    PLATFORMS,
-    ExportOptions,
-    check_target,
-    describe_export,
-    export_model,
-    write_whole,
-)
-from ar_net_jax.inference.model import find_model, load_config_and_variables
-from ar_net_jax.inference.step import Policy
-from ar_net_jax.ops.routing import Chunks
-from ar_net_jax.reporting.tables import package_versions
-from ar_net_jax.runtime.storage import local_path
+from ar_net_jax.cli.flags import numbers, refuse_overrides
 
 _OPEN = "symbolic"
 
@@ -53,19 +32,20 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--batch",
+        type=_batch,
         default=_OPEN,
         metavar="N",
         help="videos per call; %(default)s, the default, leaves it open",
     )
     parser.add_argument(
         "--platforms",
-        default=",".join(PLATFORMS),
+        default="cpu,cuda,tpu",
         metavar="A,B",
         help="that it can run on (default: %(default)s)",
     )
     parser.add_argument(
         "--policy",
-        choices=typing.get_args(Policy),
+        choices=("argmax", "sample"),
         default="argmax",
         help="take the most likely action, or draw it, the same way each call "
         "(default: %(default)s)",
@@ -78,7 +58,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--chunks",
-        metavar="A,B",
+        type=numbers(int),
+        metavar="N[,N...]",
         help="numbers of frames that a backbone takes at once, descending, instead of those "
         "usual on each platform",
     )
@@ -86,56 +67,46 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     """Runs the job."""
-    if overrides:
-        raise UserError(f"{overrides[0]}: a trained model is used as it is; leave this out")
+    from ar_net_jax.data.nearby import class_names
+    from ar_net_jax.inference.export import ExportOptions, check_targets, export_to_files
+    from ar_net_jax.inference.model import find_model, load_config_and_variables
+    from ar_net_jax.runtime.storage import local_path
+
+    refuse_overrides(overrides)
     output = local_path("--output", flags.output)
-    check_target(output)
-    description = output.with_name(f"{output.name}.json")
-    check_target(description)
+    check_targets(output)
     model_dir = find_model(flags.workdir)
     config, variables = load_config_and_variables(model_dir)
-    options = _options(flags, config)
-    print(_announcement(options, variables), flush=True)
-    started = time.monotonic()
-    data = export_model(config, variables, options)
-    write_whole(output, data)
-    facts = {
-        **describe_export(config, options),
-        "classes": class_names(config, model_dir.parent),
-        "versions": package_versions(),
-        "config": config.to_dict(),
-    }
-    write_whole(description, (json.dumps(facts, indent=2) + "\n").encode())
-    seconds = time.monotonic() - started
-    print(f"written in {seconds:.0f} s: {output} ({len(data) / 1e6:.1f} MB), {description}")
-
-
-def _options(flags: argparse.Namespace, config: Config) -> ExportOptions:
     options = ExportOptions(
         num_frames=config.data.num_frames if flags.num_frames is None else flags.num_frames,
-        batch=None if flags.batch == _OPEN else _numbers("--batch", flags.batch, 1)[0],
+        batch=flags.batch,
         platforms=tuple(dict.fromkeys(flags.platforms.split(","))),
         policy=flags.policy,
         seed=flags.seed,
-        chunks=None if flags.chunks is None else _numbers("--chunks", flags.chunks),
+        chunks=flags.chunks,
     )
-    plan_chunks(config.model, options.platforms[0], options.chunks)  # Refuses impossible ones.
-    return options
-
-
-def _numbers(flag: str, text: str, count: int | None = None) -> Chunks:
-    """Whole numbers between commas."""
-    parts = text.split(",")
-    if not all(part.isdecimal() for part in parts) or count not in (None, len(parts)):
-        expected = f"'{_OPEN}' or a whole number" if count else "whole numbers such as 8,2"
-        raise UserError(f"{flag}: must be {expected}, got '{text}'")
-    return tuple(int(part) for part in parts)
-
-
-def _announcement(options: ExportOptions, variables: Any) -> str:
-    size = sum(leaf.nbytes for leaf in jax.tree.leaves(variables)) / 1e6
     count = "any number of" if options.batch is None else options.batch
-    return (
+    print(
         f"exporting for {', '.join(options.platforms)}: {count} videos of {options.num_frames} "
-        f"frames, {size:.1f} MB of weights"
+        "frames",
+        flush=True,
     )
+    started = time.monotonic()
+    names = class_names(config.data, model_dir.parent, config.model.num_classes)
+    files = export_to_files(output, config, variables, options, class_names=names)
+    print(
+        f"written in {time.monotonic() - started:.0f} s: {files.program} "
+        f"({files.program.stat().st_size / 1e6:.1f} MB), {files.description}"
+    )
+
+
+def _batch(text: str) -> int | None:
+    """The type of `--batch`; None leaves it open."""
+    if text == _OPEN:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"must be '{_OPEN}' or a whole number, got {text!r}"
+        ) from None

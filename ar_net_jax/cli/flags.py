@@ -1,8 +1,10 @@
-"""Types of flags that several jobs share."""
+"""What several jobs do with their flags."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
+
+from ar_net_jax.errors import UserError
 
 Number = TypeVar("Number", int, float)
 
@@ -27,3 +29,9 @@ def numbers(kind: type[Number]) -> Callable[[str], tuple[Number, ...]]:
             ) from None
 
     return parse
+
+
+def refuse_overrides(overrides: Sequence[str]) -> None:
+    """Raises UserError where a job that takes none was given an override of the config."""
+    if overrides:
+        raise UserError(f"{overrides[0]}: a trained model is used as it is; leave this out")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from ar_net_jax.errors import Preempted, UserError
-from ar_net_jax.runtime.heap import keep_freed_memory
+from ar_net_jax.runtime.malloc import keep_freed_memory
 
 JOBS = {
     "demo": "make a small data set, train AR-Net and the baselines on it, compare them",
@@ -22,8 +22,13 @@ JOBS = {
 }
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of every job's flags."""
+def build_parser(job: str | None = None) -> argparse.ArgumentParser:
+    """The parser of the command line.
+
+    Args:
+        job: whose flags it is to know, one of `JOBS`. Of the others it knows the names alone, so
+            that their modules need not be imported.
+    """
     parser = argparse.ArgumentParser(
         prog="arnet",
         description="AR-Net in JAX: adaptive frame resolution for efficient action recognition.",
@@ -32,15 +37,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     jobs = parser.add_subparsers(dest="job", metavar="JOB", required=True)
     for name, summary in JOBS.items():
-        module = importlib.import_module(f"ar_net_jax.cli.{name}")
-        job = jobs.add_parser(
-            name,
-            help=summary,
-            description=module.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+        own = jobs.add_parser(
+            name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter
         )
-        module.add_flags(job)
-        job.set_defaults(run=module.run)
+        if name == job:
+            module = importlib.import_module(f"ar_net_jax.cli.{name}")
+            own.description = module.__doc__
+            module.add_flags(own)
+            own.set_defaults(run=module.run)
     return parser
 
 
@@ -50,8 +54,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     keep_freed_memory()
-    parser = build_parser()
-    flags, rest = parser.parse_known_args(argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = build_parser(next((word for word in arguments if not word.startswith("-")), None))
+    flags, rest = parser.parse_known_args(arguments)
     overrides = [argument for argument in rest if argument.startswith("--config.")]
     unknown = [argument for argument in rest if argument not in overrides]
     if unknown:

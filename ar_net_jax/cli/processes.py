@@ -1,19 +1,7 @@
-"""Jobs of several processes: their flags, how they join, and how one that fails ends the others."""
+"""Flags of jobs that run as several processes."""
 
 import argparse
 import contextlib
-import os
-import sys
-import traceback
-from collections.abc import Callable, Iterator
-from typing import TypeVar
-
-import jax
-
-from ar_net_jax.errors import Preempted, UserError
-from ar_net_jax.runtime.distributed import find_job, is_first, join, wait_for_all
-
-Result = TypeVar("Result")
 
 
 def add_process_flags(parser: argparse.ArgumentParser) -> None:
@@ -34,55 +22,12 @@ def add_process_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-@contextlib.contextmanager
-def joined(flags: argparse.Namespace) -> Iterator[None]:
-    """Joins the job's other processes, if there are any, before anything is computed.
+def joined(flags: argparse.Namespace) -> contextlib.AbstractContextManager[None]:
+    """Joins the processes that `add_process_flags`'s flags or the launcher tell of."""
+    from ar_net_jax.runtime import processes
+    from ar_net_jax.runtime.distributed import find_job
 
-    A process that fails would wait for the others when it ends, and they for it in their next
-    sum over all devices. So it tells what happened and leaves at once.
-    """
     job = find_job(
         flags.coordinator, flags.num_processes, flags.process_id, timeout=flags.join_timeout
     )
-    if job is None:
-        yield
-        return
-    join(job, flags.join_timeout)
-    try:
-        yield
-    except Preempted:
-        raise
-    except BaseException as error:
-        _leave(f"arnet {flags.job}, process {job.process_id} of {job.num_processes}", error)
-
-
-def _leave(who: str, error: BaseException) -> None:
-    """Ends the process without waiting for the others."""
-    status = 1
-    if isinstance(error, UserError):
-        print(f"{who}: {error}", file=sys.stderr)
-    elif isinstance(error, KeyboardInterrupt):
-        print(f"{who}: stopped; the same command goes on from here", file=sys.stderr)
-        status = 130
-    else:
-        traceback.print_exception(error)
-        if isinstance(error, jax.errors.JaxRuntimeError):
-            print(f"{who}: if another process failed before, see its output", file=sys.stderr)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
-
-
-def first_then_others(work: Callable[[], Result], name: str) -> Result:
-    """Runs something on the first process and then on the others, which find it done.
-
-    Args:
-        work: what to run.
-        name: tells this from other such calls.
-    """
-    if is_first():
-        result = work()
-        wait_for_all(name)
-        return result
-    wait_for_all(name)
-    return work()
+    return processes.joined(job, f"arnet {flags.job}", flags.join_timeout)

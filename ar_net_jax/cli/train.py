@@ -20,19 +20,15 @@ Examples:
 
 import argparse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from ar_net_jax.cli.processes import add_process_flags, first_then_others, joined
-from ar_net_jax.config.files import load_config, shipped_configs
-from ar_net_jax.data.splits import open_split, prepare_data
+from ar_net_jax.cli.processes import add_process_flags, joined
+from ar_net_jax.config.shipped import shipped_configs
 from ar_net_jax.errors import UserError
-from ar_net_jax.runtime.compilation import describe_programs, keep_compiled_programs
-from ar_net_jax.runtime.distributed import is_first
-from ar_net_jax.runtime.storage import open_storage
-from ar_net_jax.training.dry_run import check_memory
-from ar_net_jax.training.log import Reporting
-from ar_net_jax.training.loop import train
-from ar_net_jax.training.profiling import parse_span
-from ar_net_jax.weights.pretrained import pretrained_variables
+
+if TYPE_CHECKING:
+    from ar_net_jax.experiment import Config
+    from ar_net_jax.training.log import Reporting
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -72,6 +68,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     """Runs the job."""
+    from ar_net_jax.experiment import load_config
+    from ar_net_jax.training.log import Reporting
+    from ar_net_jax.training.profiling import parse_span
+
     config = load_config(flags.config, overrides)
     reporting = Reporting(
         lines=not flags.quiet,
@@ -82,23 +82,29 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
         raise UserError("--workdir: missing; name a directory for the run")
     with joined(flags):
         if flags.dry_run:
-            check_memory(config)
-            return
-        workdir, progress = open_storage(flags.workdir), not flags.quiet and is_first()
-        keep_compiled_programs(workdir / "compiled")
-        if not (workdir / "checkpoints").exists():
-            pretrained_variables(config)  # Whatever is wrong with them shows now, not hours later.
-        data_dir = first_then_others(
-            lambda: prepare_data(config.data, workdir, progress=progress), "prepare data"
-        )
-        train_split, validation = (
-            open_split(config.data, data_dir, split, config.model.num_classes)
-            for split in ("train", "validation")
-        )
-        model_dir = train(
-            config, workdir, train_split, validation, progress=progress, reporting=reporting
-        )
-        if is_first():
-            if not flags.quiet:
-                print(describe_programs())
-            print(f"trained model: {model_dir}")
+            _dry_run(config)
+        else:
+            _train(config, flags.workdir, reporting)
+
+
+def _dry_run(config: "Config") -> None:
+    from ar_net_jax.reporting.dry_run import print_checks
+    from ar_net_jax.runtime.distributed import is_first
+    from ar_net_jax.training.dry_run import dry_run, require_fit
+
+    checks = dry_run(config)
+    if is_first():
+        print_checks(config, checks)
+    require_fit(config, checks)
+
+
+def _train(config: "Config", workdir: str, reporting: "Reporting") -> None:
+    from ar_net_jax.runtime.compilation import describe_programs
+    from ar_net_jax.runtime.distributed import is_first
+    from ar_net_jax.training.run import run_training
+
+    model_dir = run_training(config, workdir, progress=reporting.lines, reporting=reporting)
+    if is_first():
+        if reporting.lines:
+            print(describe_programs())
+        print(f"trained model: {model_dir}")

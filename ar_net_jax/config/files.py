@@ -1,27 +1,25 @@
-"""From `--config=NAME[:variant]` and overrides to a validated config."""
+"""Config files: found by name, evaluated, and changed by overrides from the command line."""
 
 import difflib
-from collections.abc import Sequence
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
-from ar_net_jax.config.config import Config
-from ar_net_jax.config.shipped import shipped_dir
-from ar_net_jax.errors import UserError
+from ar_net_jax.config.shipped import shipped_configs, shipped_dir
+from ar_net_jax.errors import UserError, first_line
 
 # What absl and ml_collections raise on a bad flag.
 _FLAG_ERRORS = (flags.Error, KeyError, AttributeError, TypeError, ValueError)
-# Of a config file of the user's; its other errors keep the traceback that leads to them.
+# Of a file of the user's; its other errors keep the traceback that leads to them.
 _FILE_ERRORS = (SyntaxError, ImportError)
-
-
-def shipped_configs() -> list[str]:
-    """Names of the configs that travel with the package."""
-    return sorted(p.stem for p in shipped_dir("configs").glob("*.py") if p.stem[0] != "_")
 
 
 def config_path(name: str) -> Path:
@@ -42,74 +40,82 @@ def config_path(name: str) -> Path:
     return shipped_dir("configs") / f"{name}.py"
 
 
-def load_config_dict(spec: str, overrides: Sequence[str] = ()) -> ml_collections.ConfigDict:
-    """Evaluates a config file and applies overrides from the command line.
+def load_module(path: Path, flag: str) -> ModuleType:
+    """Runs a Python file as a module of its own, once for each of its contents.
 
     Args:
-        spec: `NAME[:variant]` or `path/to/file.py[:variant]`.
-        overrides: such as `--config.data.batch_size=8`.
+        path: of the file.
+        flag: that named it, for the error.
 
     Raises:
-        UserError: an unknown file, variant or field, or a value of the wrong type.
+        UserError: it does not parse, or imports what is not there.
     """
-    name, _, variant = spec.partition(":")
-    path = config_path(name)
-    values = flags.FlagValues()
-    argv = ["arnet", f"--config={path}" + (f":{variant}" if variant else ""), *overrides]
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    digest = hashlib.sha256(f"{path.resolve()}\n".encode() + path.read_bytes()).hexdigest()
+    name = f"_arnet_file_{digest[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None  # As for any .py file.
+    module = importlib.util.module_from_spec(spec)
+    # Before it runs: dataclasses look their module up.
+    sys.modules[name] = module
     try:
-        values(argv)
-        return values.config
+        spec.loader.exec_module(module)
     except _FILE_ERRORS as error:
-        raise UserError(f"--config={spec}: {error}") from error
-    except _FLAG_ERRORS as error:
-        raise UserError(f"--config={spec}: {_reason(error)}") from error
+        del sys.modules[name]
+        raise UserError(f"{flag}={path}: {first_line(error)}") from error
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
 
 
-def apply_overrides(config: Config, overrides: Sequence[str]) -> Config:
+def evaluate(module: ModuleType, spec: str, variants: str) -> Mapping[str, Any]:
+    """What the `get_config` of a config file returns.
+
+    Args:
+        module: of the file.
+        spec: that named it, for the error.
+        variants: after the colon; empty for none.
+
+    Raises:
+        UserError: the file has no `get_config`, or takes no variants, or not these.
+    """
+    get_config = getattr(module, "get_config", None)
+    if get_config is None:
+        raise UserError(f"--config={spec}: the file defines no function get_config")
+    try:
+        return get_config(variants) if variants else get_config()
+    except UserError as error:
+        raise UserError(f"--config={spec}: {error}") from None
+
+
+def override(config: ml_collections.ConfigDict, overrides: Sequence[str]) -> Any:
     """A config with single fields changed, such as by `--config.data.num_frames=8`.
 
+    Args:
+        config: with every field that may be changed.
+        overrides: the flags.
+
     Raises:
-        UserError: an unknown field or an impossible value.
+        UserError: an unknown field, or a value of the wrong type.
     """
-    if not overrides:
-        return config
     values = flags.FlagValues()
-    plain = ml_collections.ConfigDict(_with_tuples(config.to_dict()))
     argv = ["arnet", *overrides]
     try:
-        config_flags.DEFINE_config_dict("config", plain, flag_values=values, sys_argv=argv)
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
         values(argv)
     except _FLAG_ERRORS as error:
         raise UserError(_reason(error)) from error
-    return Config.from_dict(values.config)
-
-
-def load_config(spec: str, overrides: Sequence[str] = ()) -> Config:
-    """As `load_config_dict`, validated."""
-    return Config.from_dict(load_config_dict(spec, overrides))
+    return values.config
 
 
 def _reason(error: BaseException) -> str:
-    """One line that says why a config could not be read, dug out of what absl wraps it in."""
-    chain = [error]
-    while cause := chain[-1].__cause__ or chain[-1].__context__:
-        chain.append(cause)
-    ours = [str(cause) for cause in chain if isinstance(cause, UserError)]
-    if ours:
-        return ours[-1]
+    """One line that says why a flag could not be read, dug out of what absl wraps it in."""
     text: object = error
     while isinstance(text, BaseException) and text.args:
         text = text.args[0]
     lines = str(text).strip().splitlines() or [type(error).__name__]
     if isinstance(error, KeyError | AttributeError):
         return f"unknown field {': '.join(lines)}"
-    # A traceback of the config file ends with the error itself.
-    return lines[-1] if "Traceback" in str(text) else lines[0]
-
-
-def _with_tuples(value: Any) -> Any:
-    """JSON's lists as the tuples that config fields are."""
-    if isinstance(value, dict):
-        return {key: _with_tuples(item) for key, item in value.items()}
-    return tuple(_with_tuples(item) for item in value) if isinstance(value, list) else value
+    return lines[0]

@@ -25,3 +25,8 @@ def shipped_dir(name: str) -> Path:
     raise FileNotFoundError(
         f"the folder {name!r} is neither in {_PACKAGE} nor beside it: reinstall ar_net_jax"
     )
+
+
+def shipped_configs() -> list[str]:
+    """Names of the configs that travel with the package."""
+    return sorted(p.stem for p in shipped_dir("configs").glob("*.py") if p.stem[0] != "_")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from etils import epath
 
-from ar_net_jax.config.config import DataConfig
+from ar_net_jax.config.data import DataConfig
 from ar_net_jax.data import registry
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
 from ar_net_jax.data.source import VideoSource

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from ar_net_jax.config.config import Config
 from ar_net_jax.data.embedded.builder import frame_kinds
 from ar_net_jax.data.pipeline import eval_batches
 from ar_net_jax.data.source import VideoSource
 from ar_net_jax.evaluation.evaluate import Evaluation, gflops_by_video
+from ar_net_jax.experiment import Config
 
 
 def choices_by_kind(

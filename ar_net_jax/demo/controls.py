@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from ar_net_jax.config.config import Config
+from ar_net_jax.experiment import Config
 from ar_net_jax.modules.multi_backbone import POLICY, backbone_name
 
 

@@ -21,12 +21,12 @@ from pathlib import Path
 
 import jax
 
-from ar_net_jax.config.config import Config
 from ar_net_jax.data.splits import open_split
 from ar_net_jax.data.workers import end_with_parent
 from ar_net_jax.errors import Preempted, UserError
+from ar_net_jax.experiment import Config
 from ar_net_jax.runtime.compilation import keep_compiled_programs
-from ar_net_jax.runtime.heap import keep_freed_memory
+from ar_net_jax.runtime.malloc import keep_freed_memory
 from ar_net_jax.training.log import Reporting
 from ar_net_jax.training.loop import train
 

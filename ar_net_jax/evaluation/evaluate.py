@@ -1,22 +1,22 @@
 """One row of a comparison: what an approach scores on a split, and what it computes for that."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from ar_net_jax.benchmarks.timing import time_interleaved
-from ar_net_jax.config.config import Config
-from ar_net_jax.costs.executed import executed_gflops
-from ar_net_jax.costs.model_costs import model_cost_table
+from ar_net_jax.costs.cost import total_gflops
 from ar_net_jax.data.pipeline import Batch
 from ar_net_jax.data.source import VideoSource
 from ar_net_jax.evaluation.metrics import Predictions, action_usage
 from ar_net_jax.evaluation.split import predict_split, split_batches
+from ar_net_jax.experiment import Config
 from ar_net_jax.inference.step import Routing, make_predict_step
+from ar_net_jax.methods import Method
 from ar_net_jax.ops.routing import Chunks
-from ar_net_jax.runtime.mesh import make_mesh, place, put_batch
+from ar_net_jax.runtime.mesh import make_mesh, put_batch, replicate
+from ar_net_jax.runtime.timing import time_interleaved
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,17 +25,18 @@ class Evaluation:
 
     Attributes:
         predictions: by video.
+        gflops: float64 [N], of each video by what it needed, in the model's convention.
         row: `mAP`, `top1` and the other accuracies in percent, `gflops_per_frame`,
-            `gflops_per_video`, `gflops_convention`, `usage` (share of frames by action) and
-            `executed_gflops_per_video`, what was really computed, in the same convention.
-        frame_index: int [N, T], which stored frames were looked at.
+            `gflops_per_video`, `gflops_convention`, `usage` (share of frames by choice, None where
+            every frame is treated alike) and `executed_gflops_per_video`, what was really
+            computed, in the same convention.
         again: computes the split's first batch once more, whatever it is called with; for timing.
         batch_size: videos in that batch.
     """
 
     predictions: Predictions
+    gflops: np.ndarray
     row: dict[str, Any]
-    frame_index: np.ndarray
     again: Callable[[int], Any]
     batch_size: int
 
@@ -65,44 +66,57 @@ def evaluate_model(
         chunks: sizes of chunk of the routed form.
     """
     num_frames = num_frames or config.data.num_frames
-    mesh = make_mesh()
+    mesh, method = make_mesh(), config.build_method()
     batches = split_batches(
         split,
         config.data,
         mesh,
         num_frames=num_frames,
-        image_size=image_size or config.model.image_size,
+        image_size=image_size or method.image_size,
     )
     predict = make_predict_step(
-        config.model,
+        method,
         config.seed,
         routing=routing,
         cost_penalty=cost_penalty,
         chunks=chunks,
         mesh=mesh,
     )
-    variables = place(variables, mesh)
+    variables = replicate(variables, mesh)
     first: list[Batch] = []
     watched = _keep_first(batches, first)
-    found = predict_split(predict, variables, watched, len(split), mesh)
+    predictions, executed = predict_split(predict, variables, watched, len(split), mesh)
     resident = put_batch(first[0], mesh)
-    executed = executed_gflops(config.model, found.computed, len(split) * num_frames)
+    convention, networks = config.model.gflops_convention, method.networks()
+    gflops = total_gflops(networks, predictions.calls, convention)
     row = {
-        **found.predictions.metrics(),
-        **_cost_figures(config, found.predictions.actions, num_frames),
-        "executed_gflops_per_video": executed / len(split),
+        **predictions.metrics(),
+        "gflops_per_frame": float(gflops.mean()) / num_frames,
+        "gflops_per_video": float(gflops.mean()),
+        "gflops_convention": convention,
+        "usage": usage_by_choice(method, predictions),
+        "executed_gflops_per_video": total_gflops(networks, executed, convention) / len(split),
         "routing": routing,
         "cost_penalty": cost_penalty,
         "num_frames": num_frames,
         "num_videos": len(split),
     }
     return Evaluation(
-        found.predictions,
+        predictions,
+        gflops,
         row,
-        found.frame_index,
-        again=lambda _: predict(variables, resident)["logits"],
+        again=lambda _: predict(variables, resident).logits,
         batch_size=config.data.eval_batch_size,
     )
+
+
+def usage_by_choice(method: Method[Any], predictions: Predictions) -> dict[str, float] | None:
+    """The share of frames that went to each choice, by name; None where there is one choice."""
+    names = method.choices.names
+    if len(names) == 1 or predictions.actions is None:
+        return None
+    usage = action_usage(predictions.actions, len(names))
+    return dict(zip(names, usage.tolist(), strict=True))
 
 
 def _keep_first(batches: Iterable[Batch], kept: list[Batch]) -> Iterator[Batch]:
@@ -113,36 +127,23 @@ def _keep_first(batches: Iterable[Batch], kept: list[Batch]) -> Iterator[Batch]:
         yield batch
 
 
-def measure_speed(evaluations: Sequence[Evaluation], rounds: int = 9) -> None:
-    """Adds `videos_per_second` to every row: the median of calls that take turns.
-
-    Measured is the model alone, on a batch that lies on the devices already.
+def measure_speed(
+    evaluations: Mapping[str, Evaluation], rounds: int = 9
+) -> dict[str, dict[str, Any]]:
+    """Speed of the models alone, on a batch that lies on the devices already.
 
     Args:
-        evaluations: of the approaches to be compared.
-        rounds: calls of each.
+        evaluations: of the models to be compared, by any name.
+        rounds: calls of each; they take turns.
+
+    Returns:
+        By name `videos_per_second`, from the median, and `speed_batch_size`.
     """
-    calls = {i: evaluation.again for i, evaluation in enumerate(evaluations)}
-    for i, seconds in time_interleaved(calls, rounds).items():
-        evaluation = evaluations[i]
-        evaluation.row["videos_per_second"] = evaluation.batch_size / float(np.median(seconds))
-        evaluation.row["speed_batch_size"] = evaluation.batch_size
-
-
-def _cost_figures(config: Config, actions: np.ndarray, num_frames: int) -> dict[str, Any]:
-    table = model_cost_table(config.model)
-    usage = action_usage(actions, len(table.actions))
-    names = config.model.space.names
+    seconds = time_interleaved({name: e.again for name, e in evaluations.items()}, rounds)
     return {
-        "gflops_per_frame": float(table.per_frame(usage)),
-        "gflops_per_video": float(table.per_video(usage, num_frames)),
-        "gflops_convention": table.convention,
-        "usage": dict(zip(names, usage.tolist(), strict=True)) if len(usage) > 1 else None,
+        name: {
+            "videos_per_second": evaluation.batch_size / float(np.median(seconds[name])),
+            "speed_batch_size": evaluation.batch_size,
+        }
+        for name, evaluation in evaluations.items()
     }
-
-
-def gflops_by_video(config: Config, predictions: Predictions) -> np.ndarray:
-    """GFLOPs of each video, float64 [N], in the model's convention."""
-    table = model_cost_table(config.model)
-    one_hot = np.eye(len(table.actions))[predictions.actions]
-    return table.per_video(one_hot.mean(axis=1), predictions.actions.shape[1])

@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -183,6 +184,10 @@ def chance_level(labels: np.ndarray, num_classes: int) -> dict[str, float]:
     return {"mAP": 100.0 * float(np.mean(expected)), "top1": 100.0 / num_classes}
 
 
+# Marks the columns of a batch that hold calls of a network.
+_CALLS = "calls/"
+
+
 @dataclasses.dataclass(frozen=True)
 class Predictions:
     """The predictions for one split, in the order of the example ids.
@@ -191,13 +196,17 @@ class Predictions:
       scores: float64 [N, C], softmax of the video logits.
       labels: int [N, K], padded with -1.
       example_id: int [N], 0..N-1.
-      actions: int [N, T], or None for an approach without a policy.
+      actions: int [N, T], the choice made for every frame; None where that was not recorded.
+      frame_index: int [N, T], the stored frames that were looked at; None likewise.
+      calls: by network, how many times each video needed it, float [N].
     """
 
     scores: np.ndarray
     labels: np.ndarray
     example_id: np.ndarray
-    actions: np.ndarray | None
+    actions: np.ndarray | None = None
+    frame_index: np.ndarray | None = None
+    calls: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def metrics(self) -> dict[str, float]:
         """Every accuracy figure in percent: `mAP`, `mAP_first_label`, `top1`, `top5`."""
@@ -236,6 +245,8 @@ class PredictionLog:
         example_id: np.ndarray,
         mask: np.ndarray,
         actions: np.ndarray | None = None,
+        frame_index: np.ndarray | None = None,
+        calls: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Adds one batch.
 
@@ -244,7 +255,9 @@ class PredictionLog:
           labels: int [B, K], padded with -1.
           example_id: int [B], index within the split.
           mask: bool [B], False for padding rows.
-          actions: int [B, T] of the policy, in every batch or in none.
+          actions: int [B, T], the choices made; in every batch or in none, like the following.
+          frame_index: int [B, T], the stored frames that were looked at.
+          calls: by network, how many times each video needed it, float [B].
         """
         keep = np.asarray(mask, bool)
         batch = {
@@ -252,8 +265,11 @@ class PredictionLog:
             "labels": np.asarray(labels)[keep],
             "example_id": np.asarray(example_id)[keep],
         }
-        if actions is not None:
-            batch["actions"] = np.asarray(actions)[keep]
+        for name, values in (("actions", actions), ("frame_index", frame_index)):
+            if values is not None:
+                batch[name] = np.asarray(values)[keep]
+        for name, counts in (calls or {}).items():
+            batch[_CALLS + name] = np.asarray(counts)[keep]
         self._batches.append(batch)
 
     def finish(self) -> Predictions:
@@ -286,7 +302,10 @@ class PredictionLog:
             )
         order = np.argsort(ids, kind="stable")
         ordered = {name: column[order] for name, column in columns.items()}
-        return Predictions(**{"actions": None} | ordered)
+        calls = {name: ordered.pop(name) for name in list(ordered) if name.startswith(_CALLS)}
+        return Predictions(
+            **ordered, calls={name.removeprefix(_CALLS): n for name, n in calls.items()}
+        )
 
 
 def _checked_labels(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:

@@ -1,19 +1,17 @@
 """One pass over a split: every video exactly once, padding left out, on one host or many."""
 
-import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Any
 
-import flax.linen as nn
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from ar_net_jax.config.config import Config, DataConfig, StageConfig
+from ar_net_jax.config.data import DataConfig
 from ar_net_jax.data.pipeline import Batch, EvalBatches, eval_batches
 from ar_net_jax.data.source import VideoSource
-from ar_net_jax.evaluation.metrics import PredictionLog, Predictions, mean_average_precision
-from ar_net_jax.inference.step import make_predict_step
+from ar_net_jax.evaluation.metrics import PredictionLog, Predictions
 from ar_net_jax.runtime.mesh import (
     check_divisible,
     gather,
@@ -21,26 +19,9 @@ from ar_net_jax.runtime.mesh import (
     local_rows,
     put_batch,
 )
-from ar_net_jax.training import parts as stages
-from ar_net_jax.training import steps
 
-PredictStep = Callable[[Any, dict[str, jax.Array]], dict[str, jax.Array]]
-
-
-@dataclasses.dataclass(frozen=True)
-class SplitPredictions:
-    """What an approach made of a split.
-
-    Attributes:
-        predictions: in the order of the example ids.
-        frame_index: int32 [N, T], the stored frames that were looked at.
-        computed: int [K] or [K + 1], frames computed by each backbone and by the policy's
-            extractor, those of padding rows included.
-    """
-
-    predictions: Predictions
-    frame_index: np.ndarray
-    computed: np.ndarray
+# (variables, batch) -> a tree of arrays, such as a `Result`.
+PredictStep = Callable[[Any, dict[str, jax.Array]], Any]
 
 
 def split_batches(
@@ -72,7 +53,7 @@ def split_batches(
 
 def run_split(
     predict: PredictStep, variables: Any, batches: Iterable[Batch], mesh: Mesh
-) -> list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+) -> list[tuple[dict[str, np.ndarray], Any]]:
     """Runs a prediction step over a split.
 
     The next batch is on its way to the devices before the last one's result is fetched.
@@ -87,7 +68,7 @@ def run_split(
         The batch without its frames and the step's outputs, for every batch, as host arrays; the
         rows of all processes on each.
     """
-    pending: list[tuple[dict[str, np.ndarray], dict[str, jax.Array]]] = []
+    pending: list[tuple[dict[str, np.ndarray], Any]] = []
     done = []
 
     def fetch() -> None:
@@ -107,8 +88,8 @@ def run_split(
 
 def predict_split(
     predict: PredictStep, variables: Any, batches: Iterable[Batch], num_examples: int, mesh: Mesh
-) -> SplitPredictions:
-    """Predictions of an approach for a whole split.
+) -> tuple[Predictions, dict[str, int]]:
+    """Predictions of a method for a whole split.
 
     Args:
         predict: from `make_predict_step`.
@@ -118,80 +99,20 @@ def predict_split(
         mesh: the devices.
 
     Returns:
-        The predictions and what was computed for them.
+        The predictions in the order of the example ids, and by network the frames that it
+        computed, those of padding rows included.
     """
     log = PredictionLog(num_examples)
-    frame_index, computed = {}, []
-    for batch, outputs in run_split(predict, variables, batches, mesh):
-        frame_index |= dict(zip(batch["example_id"].tolist(), batch["frame_index"], strict=True))
+    executed: Counter[str] = Counter()
+    for batch, result in run_split(predict, variables, batches, mesh):
         log.add(
-            logits=outputs["logits"],
-            actions=outputs["actions"],
+            logits=result.logits,
+            actions=result.actions,
             labels=batch["labels"],
             example_id=batch["example_id"],
             mask=batch["mask"],
+            frame_index=batch["frame_index"],
+            calls=result.calls,
         )
-        computed.append(outputs["computed"].sum(0))
-    predictions = log.finish()
-    index = np.stack([frame_index[i] for i in predictions.example_id.tolist()])
-    return SplitPredictions(predictions, index, np.sum(computed, axis=0))
-
-
-def separate_scores(
-    predict: PredictStep, variables: Any, batches: Iterable[Batch], mesh: Mesh
-) -> dict[str, float]:
-    """MAP in percent of each backbone by itself, by name.
-
-    Args:
-        predict: from `make_separate_predict_step`.
-        variables: of the model.
-        batches: this process's share of the split.
-        mesh: the devices.
-    """
-    results = run_split(predict, variables, batches, mesh)
-    mask = np.concatenate([batch["mask"] for batch, _ in results])
-    labels = np.concatenate([batch["labels"] for batch, _ in results])[mask]
-    scores = {}
-    for name in results[0][1]:
-        logits = np.concatenate([outputs[name] for _, outputs in results])[mask]
-        scores[name] = mean_average_precision(jax.nn.softmax(logits), labels)
-    return scores
-
-
-class Validation:
-    """Scores a stage's variables on the videos on which epochs are compared."""
-
-    def __init__(
-        self, config: Config, stage: StageConfig, model: nn.Module, split: VideoSource, mesh: Mesh
-    ) -> None:
-        """Prepares the compiled step of `stage` and the batches of `split`."""
-        self._separate = stage.objective == "separate"
-        self._size, self._mesh = len(split), mesh
-        self._batches = split_batches(
-            split,
-            config.data,
-            mesh,
-            num_frames=config.data.num_frames,
-            image_size=config.model.image_size,
-        )
-        if self._separate:
-            self._predict = steps.make_separate_predict_step(model, stage.train_policy_features)
-        else:
-            self._predict = make_predict_step(
-                config.model, config.seed, routing="masked", mesh=mesh
-            )
-
-    def scores(
-        self, variables: Any, watch: Callable[[Iterable[Batch]], Iterator[Batch]]
-    ) -> dict[str, float]:
-        """Validation mAP in percent by part.
-
-        Args:
-            variables: of the model.
-            watch: hands the batches on, and may raise to break off.
-        """
-        batches = watch(self._batches)
-        if self._separate:
-            return separate_scores(self._predict, variables, batches, self._mesh)
-        found = predict_split(self._predict, variables, batches, self._size, self._mesh)
-        return {stages.MODEL: found.predictions.metrics()["mAP"]}
+        executed.update({name: int(count.sum()) for name, count in result.executed.items()})
+    return log.finish(), dict(executed)

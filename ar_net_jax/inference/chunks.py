@@ -7,7 +7,9 @@ of 1, 2, 4, 8 and 16: ResNet-50 at 224 px 75, 59, 52, 52, 56; ResNet-34 at 168 p
 ResNet of three blocks at 48 px wants more: 0.17 at chunks of 8, 0.15 at 32, 0.11 at 64 and 128.
 """
 
-from ar_net_jax.config.config import ModelConfig
+from collections.abc import Mapping
+
+from ar_net_jax.costs.network import Network
 from ar_net_jax.errors import UserError
 from ar_net_jax.ops.routing import Chunks
 
@@ -19,30 +21,40 @@ _ACCELERATOR: Chunks = (64, 16)
 
 
 def plan_chunks(
-    config: ModelConfig, platform: str, override: Chunks | None = None
-) -> tuple[Chunks, ...]:
-    """The sizes of chunk of every backbone, for `Mode.chunks`.
+    networks: Mapping[str, Network], platform: str, override: Chunks | None = None
+) -> dict[str, Chunks]:
+    """The sizes of chunk of every network that takes frames, for `Mode.chunks`.
 
     Args:
-        config: the model.
+        networks: of the model.
         platform: 'cpu', 'gpu', 'cuda', 'tpu', as JAX names its backends.
-        override: sizes to be used for every backbone instead.
+        override: sizes to be used for every network instead.
 
     Returns:
-        Sizes in descending order for each of `config.backbones`, then for the policy's extractor.
+        Sizes in descending order by network.
 
     Raises:
         UserError: an override that is empty, not positive or not descending.
     """
     if override is not None:
-        descending = all(a > b for a, b in zip(override, override[1:], strict=False))
-        if not override or min(override) < 1 or not descending:
-            raise UserError(
-                f"chunks: {override} must be whole numbers of frames from 1 on, in descending "
-                "order, such as 16,4"
-            )
-        return (override,) * (len(config.backbones) + 1)
+        _check(override)
+    return {
+        name: override or _sizes(network.resolution, platform)
+        for name, network in networks.items()
+        if network.backbone
+    }
+
+
+def _sizes(side: int, platform: str) -> Chunks:
     if platform != "cpu":
-        return (_ACCELERATOR,) * (len(config.backbones) + 1)
-    sizes = (*config.resolutions[: len(config.backbones)], config.policy.resolution)
-    return tuple(next(chunks for side, chunks in _CPU if size >= side) for size in sizes)
+        return _ACCELERATOR
+    return next(chunks for least, chunks in _CPU if side >= least)
+
+
+def _check(override: Chunks) -> None:
+    descending = all(a > b for a, b in zip(override, override[1:]))
+    if not override or min(override) < 1 or not descending:
+        raise UserError(
+            f"chunks: {override} must be whole numbers of frames from 1 on, in descending order, "
+            "such as 16,4"
+        )

@@ -4,24 +4,26 @@ exported = jax.export.deserialize(Path("model.stablehlo").read_bytes())
 answer = jax.jit(exported.call)(frames)
 """
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 from jax import export, lax
 
-from ar_net_jax.config.config import Config
+from ar_net_jax import backbones
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config
 from ar_net_jax.inference.chunks import plan_chunks
 from ar_net_jax.inference.step import Policy, Request, make_inference
-from ar_net_jax.ops.resize import MEAN, STD
 from ar_net_jax.ops.rng import example_keys
 from ar_net_jax.ops.routing import Chunks
+from ar_net_jax.runtime.storage import write_json, write_output
+from ar_net_jax.runtime.versions import package_versions
 
 Array = jax.Array
 Program = Callable[[Any, Array], dict[str, Array]]
@@ -94,7 +96,7 @@ def export_model(config: Config, variables: Any, options: ExportOptions) -> byte
         return lax.platform_dependent(weights, frames, **programs)
 
     batch = options.batch or export.symbolic_shape("b")[0]
-    side = config.model.image_size
+    side = config.build_method().image_size
     frames = jax.ShapeDtypeStruct((batch, options.num_frames, side, side, 3), jnp.uint8)
     exported = export.export(jax.jit(run), platforms=options.platforms)(frames)
     return bytes(exported.serialize())
@@ -102,10 +104,11 @@ def export_model(config: Config, variables: Any, options: ExportOptions) -> byte
 
 def _programs(config: Config, options: ExportOptions) -> dict[str, Program]:
     """The program for each platform; platforms with the same sizes of chunk share one."""
-    by_plan: dict[tuple[Chunks, ...], Program] = {}
+    by_plan: dict[tuple[tuple[str, Chunks], ...], Program] = {}
     programs = {}
+    networks = config.build_method().networks()
     for platform in options.platforms:
-        plan = plan_chunks(config.model, platform, options.chunks)
+        plan = tuple(plan_chunks(networks, platform, options.chunks).items())
         if plan not in by_plan:
             by_plan[plan] = _program(config, options, platform)
         programs[platform] = by_plan[plan]
@@ -114,7 +117,7 @@ def _programs(config: Config, options: ExportOptions) -> dict[str, Program]:
 
 def _program(config: Config, options: ExportOptions, platform: str) -> Program:
     infer = make_inference(
-        config.model, policy=options.policy, chunks=options.chunks, platform=platform
+        config.build_method(), policy=options.policy, chunks=options.chunks, platform=platform
     )
 
     def program(variables: Any, frames: Array) -> dict[str, Array]:
@@ -128,13 +131,13 @@ def _program(config: Config, options: ExportOptions, platform: str) -> Program:
 
 def describe_export(config: Config, options: ExportOptions) -> dict[str, Any]:
     """What a user of the artifact has to know, as JSON holds it."""
-    model = config.model
-    batch, length, side = options.batch or "b", options.num_frames, model.image_size
-    names = list(model.space.names)
+    model, method = config.model, config.build_method()
+    networks, side = method.networks(), method.image_size
+    batch, length = options.batch or "b", options.num_frames
     return {
         "format": "jax.export",
         "platforms": list(options.platforms),
-        "approach": model.approach,
+        "method": config.method,
         "num_classes": model.num_classes,
         "inputs": {
             "frames": {
@@ -148,45 +151,85 @@ def describe_export(config: Config, options: ExportOptions) -> dict[str, Any]:
             "actions": {"dtype": "int32", "shape": [batch, length]},
             "gflops": {"dtype": "float32", "shape": [batch]},
         },
-        "actions": [" + ".join(names)] if model.approach == "multi_scale" else names,
+        "actions": list(method.choices.names),
         "gflops_convention": model.gflops_convention,
         "normalisation": {
             "where": "inside; give RGB from 0 to 255",
-            "mean": MEAN.astype(float).round(3).tolist(),
-            "std": STD.astype(float).round(3).tolist(),
             "resize": model.resize,
+            "by_network": {
+                name: backbones.get(network.backbone).normalisation._asdict()
+                for name, network in networks.items()
+                if network.backbone
+            },
         },
         "dtype": model.dtype,
         "policy": options.policy,
         "seed": options.seed,
         "chunks": {
-            platform: [list(sizes) for sizes in plan_chunks(model, platform, options.chunks)]
+            platform: {
+                name: list(sizes)
+                for name, sizes in plan_chunks(networks, platform, options.chunks).items()
+            }
             for platform in options.platforms
         },
     }
 
 
-def check_target(path: str | Path) -> None:
-    """Raises UserError if a file cannot be put there."""
-    path = Path(path)
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; give the name of a file, such as model.stablehlo")
-    if not path.parent.is_dir():
-        raise UserError(f"{path}: there is no folder {path.parent}; make it first")
+class ExportedFiles(NamedTuple):
+    """What `export_to_files` wrote.
+
+    Attributes:
+        program: the file that `jax.export.deserialize` reads.
+        description: JSON, what a user of the program has to know.
+    """
+
+    program: Path
+    description: Path
 
 
-def write_whole(path: str | Path, data: bytes) -> None:
-    """Writes a file, replacing an earlier one in one move.
+def export_to_files(
+    output: epath.PathLike,
+    config: Config,
+    variables: Any,
+    options: ExportOptions,
+    *,
+    class_names: Sequence[str],
+) -> ExportedFiles:
+    """Writes a model's program, and beside it `OUTPUT.json`: see `describe_export`.
+
+    Args:
+        output: a local path; earlier files are replaced, each in one move.
+        config: of the model.
+        variables: that fit it.
+        options: what is to be fixed.
+        class_names: of the model.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: as `check_targets` and `export_model`, or a file cannot be written.
     """
-    path = Path(path)
-    fresh = path.with_name(f".{path.name}.new")
-    try:
-        fresh.write_bytes(data)
-        os.replace(fresh, path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
-    finally:
-        fresh.unlink(missing_ok=True)
+    files = check_targets(output)
+    facts = {
+        **describe_export(config, options),
+        "classes": list(class_names),
+        "versions": package_versions(),
+        "config": config.to_dict(),
+    }
+    write_output(files.program, export_model(config, variables, options))
+    write_json(files.description, facts)
+    return files
+
+
+def check_targets(output: epath.PathLike) -> ExportedFiles:
+    """The files that an export to a path writes.
+
+    Raises:
+        UserError: a file cannot be put there.
+    """
+    program = Path(output)
+    files = ExportedFiles(program, program.parent / f"{program.name}.json")
+    for path in files:
+        if path.is_dir():
+            raise UserError(f"{path} is a folder; give the name of a file, such as model.stablehlo")
+    if not program.parent.is_dir():
+        raise UserError(f"{program}: there is no folder {program.parent}; make it first")
+    return files

@@ -5,7 +5,7 @@ frames, times = ar_net_jax.read_video("clip.mp4", num_frames=16, size=224)
 result = model(frames[None])
 """
 
-from dataclasses import dataclass
+import dataclasses
 from typing import Any
 
 import jax
@@ -13,38 +13,18 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
+from ar_net_jax import methods
 from ar_net_jax.checkpoints import check_fits, load_model
-from ar_net_jax.config.config import Config
 from ar_net_jax.errors import UserError
-from ar_net_jax.inference.step import Inference, Policy, Request, Routing, make_inference
-from ar_net_jax.inference.streaming import Stream
-from ar_net_jax.methods.registry import init_variables
+from ar_net_jax.experiment import Config
+from ar_net_jax.inference.step import Inference, Policy, Request, Result, Routing, make_inference
+from ar_net_jax.methods import Method
+from ar_net_jax.methods.stream import Stream
 from ar_net_jax.ops.rng import example_keys
 from ar_net_jax.ops.routing import Chunks
 from ar_net_jax.runtime.storage import open_storage
 
 Array = jax.Array
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a model makes of B videos.
-
-    Attributes:
-        logits: float32 [B, C].
-        actions: int32 [B, T], what was done with each frame (`config.model.space.names`); -1 on
-            padding.
-        gflops: float32 [B], of each video.
-        gflops_convention: how they are counted, `macs` or `paper`.
-        computed: int32 [K] or [K + 1], the frames that each backbone and then the policy's
-            extractor really computed, the filling of last chunks included.
-    """
-
-    logits: Array
-    actions: Array
-    gflops: Array
-    gflops_convention: str
-    computed: Array
 
 
 class Model:
@@ -58,6 +38,7 @@ class Model:
             variables: `{"params": ..., "batch_stats": ...}` that fit it.
         """
         self.config = config
+        self.method = config.build_method()
         self.variables = jax.device_put(variables)
         self._compiled: dict[tuple, Inference] = {}
 
@@ -75,7 +56,7 @@ class Model:
         """Classifies videos.
 
         Args:
-            frames: uint8 [B, T, S, S, 3], S = `config.model.image_size`; any B and T from 1 on.
+            frames: uint8 [B, T, S, S, 3], S = `method.image_size`; any B and T from 1 on.
             routing: `routed` computes chosen frames only, `masked` all backbones on all frames;
                 the results agree up to float rounding.
             policy: `argmax` takes the most likely action of each frame, `sample` draws it.
@@ -103,16 +84,11 @@ class Model:
         how = (routing, policy, chunks)
         if how not in self._compiled:
             self._compiled[how] = make_inference(
-                self.config.model, routing=routing, policy=policy, chunks=chunks
+                self.method, routing=routing, policy=policy, chunks=chunks
             )
-        answer = self._compiled[how](self.variables, request, jnp.float32(cost_penalty))
-        return Result(
-            logits=answer.logits,
-            actions=answer.actions,
-            gflops=answer.gflops,
-            gflops_convention=self.config.model.gflops_convention,
-            computed=answer.computed[0],
-        )
+        result = self._compiled[how](self.variables, request, jnp.float32(cost_penalty))
+        executed = {name: count[0] for name, count in result.executed.items()}
+        return dataclasses.replace(result, executed=executed)
 
     def stream(self, *, cost_penalty: float = 0.0) -> Stream:
         """A video that arrives frame by frame; compiled when this returns.
@@ -121,12 +97,12 @@ class Model:
             cost_penalty: as in a call.
 
         Raises:
-            UserError: the model is no AR-Net.
+            UserError: the method decides nothing frame by frame.
         """
-        return Stream(self.config.model, self.variables, cost_penalty=cost_penalty)
+        return self.method.stream(self.variables, cost_penalty=cost_penalty)
 
     def _check_frames(self, frames: Array | np.ndarray) -> None:
-        size = self.config.model.image_size
+        size = self.method.image_size
         shape = tuple(np.shape(frames))
         right = len(shape) == 5 and shape[2:] == (size, size, 3) and min(shape) >= 1
         if not right or frames.dtype != np.uint8:
@@ -136,15 +112,19 @@ class Model:
             )
 
 
-def load(directory: epath.PathLike) -> Model:
+def load(directory: epath.PathLike, *, method: type[Method[Any]] | None = None) -> Model:
     """Loads a trained or converted model.
 
     Args:
         directory: a model's folder, or the work directory of a finished training.
+        method: the class of the model's method, where that neither ships with the package nor is
+            an installed one's.
 
     Raises:
-        UserError: no model there, or one that does not fit its config.
+        UserError: no model there, one that does not fit its config, or a method that is not known.
     """
+    if method is not None:
+        methods.register(method)
     return Model(*load_config_and_variables(directory))
 
 
@@ -185,9 +165,8 @@ def load_config_and_variables(directory: epath.PathLike) -> tuple[Config, dict[s
 
 def check_variables(config: Config, variables: Any, directory: epath.PathLike) -> None:
     """Raises UserError, naming keys and shapes, if variables do not fit a config."""
-    expected = jax.eval_shape(lambda key: init_variables(config.model, key), jax.random.key(0))
     try:
-        check_fits(variables, expected)
+        check_fits(variables, config.build_method().variable_shapes())
     except UserError as error:
         raise UserError(f"{directory}: {error}") from None
 

@@ -4,21 +4,20 @@ Decisions, routing, averaging and costs are one program; nothing goes through th
 every device routes the frames of its own videos.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from ar_net_jax.config.config import ModelConfig
-from ar_net_jax.costs.model_costs import model_cost_table
-from ar_net_jax.costs.tables import CostTable
+from ar_net_jax.costs.cost import total_gflops
 from ar_net_jax.inference.chunks import plan_chunks
-from ar_net_jax.methods.registry import build_model
+from ar_net_jax.methods import Method
 from ar_net_jax.modules.frame_runner import Mode, mask_or_ones
+from ar_net_jax.modules.prediction import Prediction
+from ar_net_jax.ops.decide import Argmax, Decide, Forced, GumbelSample
 from ar_net_jax.ops.rng import example_keys
 from ar_net_jax.ops.routing import Chunks
 
@@ -38,40 +37,44 @@ class Request:
         frames: uint8 [B, T, S, S, 3].
         keys: typed PRNG keys [B], of sampled or random decisions.
         frame_mask: bool [B, T], False on padding at the end of a video; None where all have T.
-        proposals: int32 [B, T], decisions imposed on AR-Net to measure what they cost; its policy
-            runs all the same. None leaves them to the policy.
+        forced_actions: int32 [B, T], decisions imposed on a steerable method to measure what they
+            cost; its policy runs all the same. None leaves them to the policy.
     """
 
     frames: Array
     keys: Array
     frame_mask: Array | None = None
-    proposals: Array | None = None
+    forced_actions: Array | None = None
 
 
 @flax.struct.dataclass
-class Answer:
-    """What came out.
+class Result:
+    """What a model makes of B videos.
 
     Attributes:
         logits: float32 [B, C].
-        actions: int32 [B, T], -1 on padding.
+        actions: int32 [B, T], the choice made for each frame, an index into the method's
+            `choices`; -1 on padding.
         gflops: float32 [B], of each video by the usage formula, in the model's convention.
-        computed: int32 [D, K] or [D, K + 1], the frames that each of `config.backbones` and then
-            the policy's extractor, where there is one, computed on each of D devices; the filling
-            of last chunks included.
+        calls: by network, how many times each video needed it: float32 [B].
+        executed: by network, the frames that it really computed, the filling of last chunks
+            included: int32 [D] on D devices, and a scalar in what a `Model` returns.
+        gflops_convention: how GFLOPs are counted, `macs` or `paper`.
     """
 
     logits: Array
     actions: Array
     gflops: Array
-    computed: Array
+    calls: Mapping[str, Array]
+    executed: Mapping[str, Array]
+    gflops_convention: str = flax.struct.field(pytree_node=False, default="macs")
 
 
-Inference = Callable[[Any, Request, Array], Answer]
+Inference = Callable[[Any, Request, Array], Result]
 
 
 def make_inference(
-    config: ModelConfig,
+    method: Method[Any],
     *,
     routing: Routing = "routed",
     policy: Policy = "argmax",
@@ -82,48 +85,31 @@ def make_inference(
     """The jitted inference of a model.
 
     Args:
-        config: the model.
-        routing: `routed` computes chosen frames only; `masked` all backbones on all frames.
+        method: the method under its configuration.
+        routing: `routed` computes chosen frames only; `masked` all networks on all frames.
         policy: `argmax` takes the most likely action, `sample` draws it by the request's keys.
-        chunks: sizes of chunk for every backbone; measured ones for the platform by default.
+        chunks: sizes of chunk for every network; measured ones for the platform by default.
         mesh: devices to split the batch over, with the axis `data`; None for one device.
         platform: that it is compiled for, as JAX names it; the present one by default.
 
     Returns:
-        A function (variables, request, cost_penalty) -> `Answer`. The penalty is a float scalar,
-        see `penalty_offsets`; 0 leaves the policy as it was trained.
+        A function (variables, request, cost_penalty) -> `Result`. The penalty is a float scalar,
+        see `Method.penalty_offset`; 0 leaves the policy as it was trained.
 
     Raises:
         UserError: impossible chunks.
     """
-    model = build_model(config)
-    table = model_cost_table(config)
-    ladder = None
+    module = method.module()
+    plan = None
     if routing == "routed":
-        ladder = plan_chunks(config, platform or jax.default_backend(), chunks)
+        plan = plan_chunks(method.networks(), platform or jax.default_backend(), chunks)
 
-    def infer(variables: Any, request: Request, cost_penalty: Array) -> Answer:
-        offsets = None
-        if config.approach == "ar_net":
-            offsets = penalty_offsets(table, cost_penalty)
-        tau = _SAMPLING_TAU if policy == "sample" else None
-        mode = Mode(keys=request.keys, tau=tau, offsets=offsets, chunks=ladder)
-        imposed = {}
-        if request.proposals is not None:
-            imposed["proposals"] = request.proposals
-        prediction = model.apply(
-            variables, request.frames, mode, frame_mask=request.frame_mask, **imposed
-        )
-        actions = prediction.actions
-        if imposed:
-            # Else the compiler finds that nothing depends on the policy, and leaves it out.
-            actions, _ = jax.lax.optimization_barrier((actions, prediction.policy_logits))
-        return Answer(
-            logits=prediction.logits,
-            actions=jnp.where(mask_or_ones(request.frame_mask, request.frames), actions, -1),
-            gflops=video_gflops(table, prediction.one_hot),
-            computed=prediction.computed[None],
-        )
+    def infer(variables: Any, request: Request, cost_penalty: Array) -> Result:
+        offset = method.penalty_offset(cost_penalty)
+        decide = _decide(policy, offset, request.forced_actions)
+        mode = Mode(keys=request.keys, decide=decide, chunks=plan)
+        prediction = module.apply(variables, request.frames, mode, frame_mask=request.frame_mask)
+        return _result(method, prediction, request)
 
     if mesh is not None:
         whole, split = PartitionSpec(), PartitionSpec("data")
@@ -139,66 +125,57 @@ def make_inference(
     return jax.jit(infer)
 
 
+def _decide(policy: Policy, offset: Array | None, forced: Array | None) -> Decide:
+    if forced is not None:
+        return Forced(forced, offset)
+    return GumbelSample(_SAMPLING_TAU, offset) if policy == "sample" else Argmax(offset)
+
+
+def _result(method: Method[Any], prediction: Prediction, request: Request) -> Result:
+    mask = mask_or_ones(request.frame_mask, request.frames)
+    convention = method.config.gflops_convention
+    decisions = prediction.decisions
+    actions = jnp.zeros(mask.shape, jnp.int32) if decisions is None else decisions.actions
+    if request.forced_actions is not None and decisions is not None:
+        # Else the compiler finds that nothing depends on the policy, and leaves it out.
+        actions, _ = jax.lax.optimization_barrier((actions, decisions.logits))
+    return Result(
+        logits=prediction.logits,
+        actions=jnp.where(mask, actions, -1),
+        gflops=total_gflops(method.networks(), prediction.calls, convention),
+        calls=prediction.calls,
+        executed={name: count[None] for name, count in prediction.executed.items()},
+        gflops_convention=convention,
+    )
+
+
 def make_predict_step(
-    config: ModelConfig,
+    method: Method[Any],
     seed: int,
     *,
     routing: Routing = "routed",
     cost_penalty: float = 0.0,
     chunks: Chunks | None = None,
     mesh: Mesh | None = None,
-) -> Callable[[Any, dict[str, Array]], dict[str, Array]]:
+) -> Callable[[Any, Mapping[str, Array]], Result]:
     """The jitted evaluation of a batch of the data pipeline under the model's own decisions.
 
     Args:
-        config: the model.
-        seed: of the random policy's draws, derived per example.
+        method: the method under its configuration.
+        seed: of random draws, derived per example.
         routing: as in `make_inference`, like the following.
-        cost_penalty: see `penalty_offsets`.
-        chunks: sizes of chunk for every backbone.
+        cost_penalty: see `Method.penalty_offset`.
+        chunks: sizes of chunk for every network.
         mesh: devices that the batch is split over.
 
     Returns:
-        A function (variables, batch) -> `logits`, `actions` and `computed` as in `Answer`.
+        A function (variables, batch) -> `Result`.
     """
     alone = mesh is None or mesh.size == 1
-    infer = make_inference(config, routing=routing, chunks=chunks, mesh=None if alone else mesh)
+    infer = make_inference(method, routing=routing, chunks=chunks, mesh=None if alone else mesh)
 
-    def step(variables: Any, batch: dict[str, Array]) -> dict[str, Array]:
+    def step(variables: Any, batch: Mapping[str, Array]) -> Result:
         keys = example_keys(seed, jnp.zeros_like(batch["example_id"]), batch["example_id"])
-        answer = infer(variables, Request(batch["frames"], keys), jnp.float32(cost_penalty))
-        return {
-            "logits": answer.logits,
-            "actions": answer.actions,
-            "computed": answer.computed,
-        }
+        return infer(variables, Request(batch["frames"], keys), jnp.float32(cost_penalty))
 
     return jax.jit(step)
-
-
-def penalty_offsets(table: CostTable, penalty: Array | float) -> Array:
-    """Offsets on the decision head's logits that make costly actions less likely.
-
-    Every action's logit falls by `penalty` times its cost, policy included, as a share of the
-    costliest action's: the costliest loses `penalty`, a skip of many frames next to nothing. With
-    no retraining it moves a model along its curve of accuracy against computation.
-
-    Args:
-        table: costs of the model's actions.
-        penalty: in units of logits; negative favours costly actions.
-
-    Returns:
-        float32 [A].
-    """
-    costs = np.asarray(table.actions) + (table.policy + table.lstm) * np.asarray(
-        table.policy_visits
-    )
-    return -jnp.asarray(costs / costs.max(), jnp.float32) * penalty
-
-
-def video_gflops(table: CostTable, one_hot: Array) -> Array:
-    """GFLOPs of each video, float32 [B], from its decisions [B, T, A], zero on padding."""
-    if len(table.actions) == 1:
-        # One cost for the whole frame, whatever number of resolutions is computed on it.
-        return table.per_video(jnp.ones(1), jnp.sum(jnp.max(one_hot, -1), -1))
-    return table.per_frame(jnp.sum(one_hot, axis=1))

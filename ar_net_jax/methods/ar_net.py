@@ -1,76 +1,147 @@
-"""AR-Net (Section 3): the policy decides, per frame, which resolution or skip."""
+"""AR-Net (Section 3): a policy decides, per frame, which resolution or skip.
+
+Meng et al. 2020. Trained in three stages (Section 4.1): each backbone by itself, everything jointly
+under sampled decisions, and the backbones under the policy as it then is.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
 
 import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
 
+from ar_net_jax.config.schema import require
+from ar_net_jax.losses import Accuracy, Efficiency, Separate, Uniform
+from ar_net_jax.methods.base import FROZEN, Batch, Moment, Traits, Tree
+from ar_net_jax.methods.multi_backbone import (
+    MultiBackboneMethod,
+    MultiBackboneStage,
+    ReleasedMultiBackbone,
+)
+from ar_net_jax.methods.released import require_expressible
+from ar_net_jax.methods.stages import StageConfig
 from ar_net_jax.modules.frame_runner import EVALUATION, Mode
-from ar_net_jax.modules.multi_backbone import MultiBackbone, Prediction, backbone_name
-from ar_net_jax.modules.policy import Decisions, PolicyState, Sampling
-from ar_net_jax.ops.gumbel import gumbel_noise
+from ar_net_jax.modules.multi_backbone import (
+    POLICY,
+    MultiBackbone,
+    MultiBackboneConfig,
+    backbone_name,
+)
+from ar_net_jax.modules.policy import PolicyState, PolicySteps
+from ar_net_jax.modules.prediction import Prediction
+from ar_net_jax.modules.routed_training import predict_routed
+from ar_net_jax.ops.decide import Argmax, Decide, Forced, GumbelSample
+from ar_net_jax.ops.gumbel import temperature
 from ar_net_jax.ops.resize import prepare_frames
 
 Array = jax.Array
 
-# Keeps the decisions' noise apart from the dropout masks drawn from the same keys.
-NOISE_SALT = 2_000
+
+@dataclass(frozen=True)
+class ARNetConfig(MultiBackboneConfig):
+    """A model of AR-Net; fields as in `MultiBackboneConfig`."""
 
 
-class ARNet(MultiBackbone):
+@dataclass(frozen=True)
+class ARNetStage(MultiBackboneStage):
+    """A stage of AR-Net.
+
+    Attributes:
+        tau_start: Gumbel-Softmax temperature in the first epoch; 0 takes over the temperature of
+            the epoch that the stage before handed on.
+        tau_decay: tau(epoch) = tau_start * exp(tau_decay * epoch).
+        freeze_policy: `none`; `parameters` (released fine-tuning: BatchNorm statistics move and
+            dropout stays on); `all` (parameters, statistics and dropout).
+        decisions: in a `joint` stage, `sample` by Gumbel-Softmax or take the `argmax`.
+        routing: with a frozen policy, train each backbone on all frames (`masked`, as released),
+            or on those alone that the policy chose it for (`routed`, much less work; see
+            `modules.routed_training` for what that does to BatchNorm).
+        routed_chunk: for `routed`: the most frames of a device that a backbone takes at a time.
+    """
+
+    tau_start: float = 5.0
+    tau_decay: float = -0.045
+    freeze_policy: Literal["none", "parameters", "all"] = "none"
+    decisions: Literal["sample", "argmax"] = "sample"
+    routing: Literal["masked", "routed"] = "masked"
+    routed_chunk: int = 16
+
+    @property
+    def samples(self) -> bool:
+        """Whether the stage decides by Gumbel-Softmax samples."""
+        return self.objective == "joint" and self.decisions == "sample"
+
+    def validate(self, path: str) -> None:
+        """Raises UserError, naming the field, if a value is impossible."""
+        super().validate(path)
+        require(self.tau_start >= 0, f"{path}.tau_start", "must not be negative")
+        require(
+            self.decisions == "sample" or self.freeze_policy != "none",
+            f"{path}.decisions",
+            "argmax gives the policy no gradient; freeze it, or sample",
+        )
+        routed = self.routing == "routed"
+        require(
+            not routed or (self.objective == "joint" and self.freeze_policy != "none"),
+            f"{path}.routing",
+            "'routed' computes only what the policy chose, which teaches it nothing; freeze it in "
+            "a joint stage",
+        )
+        require(
+            not routed or Separate.name not in self.losses,
+            f"{path}.losses.{Separate.name}",
+            "needs every network's prediction on every frame beside the joint one; leave it out, "
+            "or take masked routing",
+        )
+        require(self.routed_chunk >= 1, f"{path}.routed_chunk", "must be at least 1 frame")
+
+    def following(self, handed_on: Mapping[str, float]) -> Self:
+        """See `StageConfig`: takes over the temperature where it has none of its own."""
+        return dataclasses.replace(self, tau_start=self.tau_start or handed_on.get("tau", 1.0))
+
+    def hand_on(self, epoch: int) -> dict[str, float]:
+        """See `StageConfig`: the temperature of the epoch."""
+        return {"tau": float(temperature(epoch, self.tau_start, self.tau_decay))}
+
+
+class ARNetModule(MultiBackbone):
     """The backbones under the policy's decisions."""
 
     def __call__(
-        self,
-        frames: Array,
-        mode: Mode = EVALUATION,
-        *,
-        frame_mask: Array | None = None,
-        proposals: Array | None = None,
+        self, frames: Array, mode: Mode = EVALUATION, *, frame_mask: Array | None = None
     ) -> Prediction:
         """Classifies videos.
 
         Args:
-            frames: uint8 [B, T, S, S, 3], S = `config.image_size`.
-            mode: training behaviour, keys, temperature.
+            frames: uint8 [B, T, S, S, 3], S the highest resolution.
+            mode: training behaviour, keys, and how to decide.
             frame_mask: bool [B, T], False on padding at the end of a video.
-            proposals: int32 [B, T], decisions imposed instead of the policy's own.
         """
-        features, decisions = self.decide(frames, mode, frame_mask=frame_mask, proposals=proposals)
-        return self.predict_under(frames, mode, features, decisions, frame_mask)
+        features, steps = self.decide(frames, mode, frame_mask=frame_mask)
+        return self.predict_under(frames, mode, features, steps, frame_mask)
 
     def decide(
-        self,
-        frames: Array,
-        mode: Mode = EVALUATION,
-        *,
-        frame_mask: Array | None = None,
-        proposals: Array | None = None,
-    ) -> tuple[tuple[Array, Array], Decisions]:
+        self, frames: Array, mode: Mode = EVALUATION, *, frame_mask: Array | None = None
+    ) -> tuple[tuple[Array, Array], PolicySteps]:
         """The policy's part of a call: its features as from `policy_features`, and its decisions.
 
         Args as in a call.
         """
         features = self.policy_features(frames, mode, frame_mask)
-        sampling = self._sampling(mode, frames.shape[1])
-        decisions = self.policy.decide(
-            features[0], sampling=sampling, proposals=proposals, offsets=mode.offsets
-        )
-        return features, decisions
-
-    def _sampling(self, mode: Mode, length: int) -> Sampling | None:
-        if mode.tau is None:
-            return None
-        keys = jax.vmap(lambda key: jax.random.fold_in(key, NOISE_SALT))(mode.keys)
-        noise = gumbel_noise(keys, length, self.config.space.num_actions)
-        return Sampling(noise, mode.tau)
+        return features, self.policy.decide(features[0], mode.decide, keys=mode.keys)
 
     def look_at(
-        self, frame: Array, state: PolicyState, offsets: Array | None = None
-    ) -> tuple[PolicyState, Decisions, Array | None]:
+        self, frame: Array, state: PolicyState, offset: Array | None = None
+    ) -> tuple[PolicyState, PolicySteps, Array | None]:
         """The policy's part of one frame, for videos that arrive frame by frame.
 
         Args:
             frame: uint8 [B, S, S, 3].
-            state: from `policy.initial_state` or from the frame before.
-            offsets: as in `Mode`.
+            state: from `first_state` or from the frame before.
+            offset: float32 [A], on the decision head's logits.
 
         Returns:
             The next state, the decisions on this frame, and the lowest resolution's logits
@@ -78,17 +149,149 @@ class ARNet(MultiBackbone):
         """
         features, _ = self.policy_features(frame[:, None], EVALUATION)
         features = features[:, 0]
-        state, decisions = self.policy.decide_frame(state, features, offsets=offsets)
+        state, steps = self.policy.decide_frame(state, features, Argmax(offset))
         lowest = None
         if self.config.policy.is_action:
-            lowest = self.policy.lowest_logits(features, decisions)
-        return state, decisions, lowest
+            lowest = self.policy.lowest_logits(features, steps)
+        return state, steps, lowest
 
     def classify_frame(self, frame: Array, index: int) -> Array:
         """One backbone's logits float32 [B, C] on one frame of each video, uint8 [B, S, S, 3]."""
-        x = prepare_frames(frame, self.config.resolutions[index], self.config.resize)
-        return getattr(self, backbone_name(index))(x)
+        network = getattr(self, backbone_name(index))
+        size, resize = self.config.resolutions[index], self.config.resize
+        return network(prepare_frames(frame, size, resize, network.normalisation))
 
     def first_state(self, batch: int) -> PolicyState:
         """The policy's state before the first frame of `batch` videos."""
         return self.policy.initial_state(batch)
+
+
+class ReleasedARNet(ReleasedMultiBackbone):
+    """Released files of AR-Net."""
+
+    def check_expressible(self, config: MultiBackboneConfig) -> None:
+        """See `ReleasedForm`; a skip of one frame covers no other, so the cell does not matter."""
+        super().check_expressible(config)
+        cell = config.policy.cell_state
+        require_expressible(
+            cell == "advancing" or max(config.skips, default=0) <= 1,
+            "policy.cell_state",
+            cell,
+            "its cell is 'advancing'",
+        )
+
+
+class ARNet(MultiBackboneMethod[ARNetConfig]):
+    """Adaptive frame resolution."""
+
+    name = "ar_net"
+    title = "AR-Net"
+    Config = ARNetConfig
+    Stage = ARNetStage
+    traits = Traits(adaptive=True, steerable=True, streams=True)
+    released = ReleasedARNet()
+    provides = frozenset({"decisions", "network_logits"})
+
+    def module(self) -> ARNetModule:
+        """See `Method`."""
+        return ARNetModule(self.config)
+
+    @classmethod
+    def stages(cls) -> dict[str, StageConfig]:
+        """See `Method`: warm-up, joint training and fine-tuning of Section 4.1, with eq. 12."""
+        losses = {
+            "accuracy": Accuracy(0.9),
+            "efficiency": Efficiency(0.1),
+            "uniform": Uniform(0.3),
+        }
+        late = {"epochs": 50, "decay_epochs": (50, 100), "losses": losses}
+        return {
+            "warmup": ARNetStage(
+                objective="separate",
+                losses={"separate": Separate()},
+                epochs=10,
+                learning_rate=0.02,
+                decay_epochs=(20, 40),
+            ),
+            "joint": ARNetStage(learning_rate=0.001, **late),
+            # 0: the temperature of the joint stage's best epoch.
+            "finetune": ARNetStage(
+                learning_rate=0.0005, tau_start=0.0, freeze_policy="all", **late
+            ),
+        }
+
+    def validate_stages(self, order: tuple[str, ...], stages: Mapping[str, StageConfig]) -> None:
+        """See `Method`; a temperature can be taken over only from a joint stage before."""
+        super().validate_stages(order, stages)
+        for before, name in zip(("", *order), order):
+            stage = stages[name]
+            follows_joint = bool(before) and stages[before].objective == "joint"
+            require(
+                follows_joint or not (stage.samples and stage.tau_start == 0),
+                f"stages.{name}.tau_start",
+                "0 takes over the temperature of the stage before, but no joint stage comes right "
+                "before; give a temperature above 0",
+            )
+
+    def part_of(self, stage: ARNetStage, path: tuple[str, ...]) -> str:
+        """See `Method`; a stage may freeze the policy."""
+        frozen = stage.objective == "joint" and stage.freeze_policy != "none"
+        return FROZEN if frozen and path[0] == POLICY else super().part_of(stage, path)
+
+    def training_mode(self, stage: ARNetStage, keys: Array, moment: Moment) -> Mode:
+        """See `Method`: decisions are sampled, at the epoch's temperature, or argmax."""
+        if stage.objective == "separate":
+            return Mode(train=True, keys=keys)
+        decide: Decide = GumbelSample(self._tau(stage, moment)) if stage.samples else Argmax()
+        frozen = (POLICY,) if stage.freeze_policy == "all" else ()
+        return Mode(train=True, frozen=frozen, keys=keys, decide=decide)
+
+    def training_scalars(self, stage: ARNetStage, moment: Moment) -> dict[str, Array]:
+        """See `Method`: the temperature `tau`."""
+        return {"tau": self._tau(stage, moment)} if stage.objective == "joint" else {}
+
+    def predict_in_training(
+        self,
+        stage: ARNetStage,
+        variables: Tree,
+        batch: Batch,
+        mode: Mode,
+        mesh: Mesh | None,
+    ) -> tuple[Prediction, Tree]:
+        """See `Method`; a batch may hold `forced_actions` int32 [B, T], to measure a usage."""
+        mode = _forced(batch, mode)
+        if stage.routing == "masked":
+            return super().predict_in_training(stage, variables, batch, mode, mesh)
+        return predict_routed(
+            self.module(), variables, batch["frames"], mode, stage.routed_chunk, mesh
+        )
+
+    def usage_in_training(
+        self, stage: ARNetStage, variables: Tree, batch: Batch, mode: Mode
+    ) -> Array:
+        """See `Method`: the policy's forward pass alone.
+
+        Its dropout and noise are those of the whole step, because they belong to the examples.
+        """
+        (_, steps), _ = self.module().apply(
+            variables,
+            batch["frames"],
+            _forced(batch, mode),
+            method="decide",
+            mutable=["batch_stats"],
+        )
+        return jnp.mean(steps.one_hot, axis=(0, 1))
+
+    def stream(self, variables: Tree, *, cost_penalty: float = 0.0) -> Any:
+        """See `Method`."""
+        from ar_net_jax.methods.ar_net_stream import ARNetStream
+
+        return ARNetStream(self, variables, cost_penalty=cost_penalty)
+
+    def _tau(self, stage: ARNetStage, moment: Moment) -> Array:
+        return temperature(moment.epoch, stage.tau_start, stage.tau_decay)
+
+
+def _forced(batch: Batch, mode: Mode) -> Mode:
+    actions = batch.get("forced_actions")
+    return mode if actions is None else mode.replace(decide=Forced(actions))

@@ -1,11 +1,28 @@
 """LSTM (Table 1): features of one backbone through an LSTM, per-step predictions averaged."""
 
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from ar_net_jax.backbones.architectures import feature_dim
-from ar_net_jax.config.config import ModelConfig
+from ar_net_jax.config.schema import require
+from ar_net_jax.costs.network import Network, Recurrence
+from ar_net_jax.methods.base import Method
+from ar_net_jax.methods.released import (
+    LISTED,
+    LITE,
+    RESOLUTIONS,
+    Contents,
+    Path,
+    ReleasedForm,
+)
+from ar_net_jax.methods.stages import StageConfig, baseline_losses, baseline_stages
+from ar_net_jax.methods.uniform import UniformConfig, network_name
 from ar_net_jax.modules.frame_runner import (
     EVALUATION,
     Mode,
@@ -14,62 +31,136 @@ from ar_net_jax.modules.frame_runner import (
     run_on_frames,
 )
 from ar_net_jax.modules.heads import POLICY_SALT, Linear, frame_classifier
-from ar_net_jax.modules.multi_backbone import Prediction
-from ar_net_jax.modules.recurrence import LSTMCell, lstm_step
+from ar_net_jax.modules.prediction import Prediction
+from ar_net_jax.modules.recurrence import LSTMCell
 from ar_net_jax.ops.rng import dropout, per_frame_keys
 from ar_net_jax.ops.routing import masked_average
 
 Array = jax.Array
 
+RECURRENT = "LSTM"
 
-class LSTMBaseline(nn.Module):
+
+@dataclass(frozen=True)
+class LSTMConfig(UniformConfig):
+    """A backbone with an LSTM after it.
+
+    Attributes:
+        hidden_size: LSTM units.
+        feature_dropout: on the features before the LSTM.
+    """
+
+    hidden_size: int = 512
+    feature_dropout: float = 0.5
+
+    def validate(self, path: str) -> None:
+        """Raises UserError, naming the field, if a value is impossible."""
+        super().validate(path)
+        require(self.hidden_size >= 1, f"{path}.hidden_size", "must be at least 1")
+        require(0 <= self.feature_dropout < 1, f"{path}.feature_dropout", "must lie in [0, 1)")
+
+
+class LSTMModule(nn.Module):
     """A recurrent classifier over the features of every frame.
 
     Attributes:
-        config: the model's config, with one resolution and one backbone; the LSTM's width and
-            dropout are those of `config.policy`.
+        config: the model's config.
     """
 
-    config: ModelConfig
+    config: LSTMConfig
 
     def setup(self) -> None:
         """Declares the submodules."""
         cfg = self.config
-        self.backbone_0 = frame_classifier(cfg, 0)
-        self.lstm = LSTMCell(feature_dim(cfg.backbones[0]), cfg.policy.hidden_size)
-        self.head = Linear(cfg.policy.hidden_size, cfg.num_classes)
+        self.backbone_0 = frame_classifier(cfg, cfg.backbone)
+        self.lstm = LSTMCell(feature_dim(cfg.backbone), cfg.hidden_size)
+        self.head = Linear(cfg.hidden_size, cfg.num_classes)
 
     def __call__(
         self, frames: Array, mode: Mode = EVALUATION, *, frame_mask: Array | None = None
     ) -> Prediction:
-        """Classifies videos; arguments as in `ARNet`. The only action is the one resolution."""
-        mask = mask_or_ones(frame_mask, frames)
-        features, computed = run_on_frames(
+        """Classifies videos; arguments as in `Method.module`."""
+        cfg, mask = self.config, mask_or_ones(frame_mask, frames)
+        name = network_name(cfg.resolution)
+        features, executed = run_on_frames(
             self.backbone_0,
             frames,
             mask,
             mode,
-            index=0,
-            size=self.config.resolutions[0],
-            resize=self.config.resize,
+            name=name,
+            size=cfg.resolution,
+            resize=cfg.resize,
             method="features",
         )
         keys = per_frame_keys(mode.keys, frames.shape[1]) if mode.train else None
-        dropped = dropout(flatten_frames(features), self.config.policy.dropout, keys, POLICY_SALT)
-        logits = self.head(self._unroll(dropped.reshape(features.shape)))[:, :, None]
-        weights = mask[..., None].astype(jnp.float32)
-        average = masked_average(logits, weights)
-        return Prediction(average, weights, logits, None, computed[None])
+        dropped = dropout(flatten_frames(features), cfg.feature_dropout, keys, POLICY_SALT)
+        logits = self.head(self.lstm.unroll(dropped.reshape(features.shape)))
+        weights = mask.astype(jnp.float32)
+        calls = jnp.sum(weights, 1)
+        steps = jnp.asarray(mask.shape[0] * mask.shape[1], jnp.int32)
+        return Prediction(
+            logits=masked_average(logits[:, :, None], weights[..., None]),
+            calls={name: calls, RECURRENT: calls},
+            executed={name: executed, RECURRENT: steps},
+        )
 
-    def _unroll(self, features: Array) -> Array:
-        """Hidden states float32 [B, T, H] of features [B, T, D]."""
-        recurrent = self.lstm.recurrent()
 
-        def step(state: tuple[Array, Array], projected: Array) -> tuple[tuple, Array]:
-            hidden, cell = lstm_step(projected, *state, recurrent)
-            return (hidden, cell), hidden
+class ReleasedLSTM(ReleasedForm):
+    """Released files of LSTM."""
 
-        zeros = jnp.zeros((features.shape[0], self.config.policy.hidden_size))
-        projected = jnp.swapaxes(self.lstm.project(features), 0, 1)
-        _, hidden = jax.lax.scan(step, (zeros, zeros), projected)
-        return jnp.swapaxes(hidden, 0, 1)
+    unused = ("linear.", f"{LISTED}.0.", "new_fc_list.0.")
+
+    def fits(self, contents: Contents) -> bool:
+        """See `ReleasedForm`; where the head could read either, features or state, Uniform fits."""
+        alone = bool(contents.lite) and not (contents.decides or contents.samples)
+        return alone and (contents.reads_hidden or not contents.reads_features)
+
+    def model(self, contents: Contents, given: Mapping[str, str]) -> dict[str, Any]:
+        """See `ReleasedForm`."""
+        model: dict[str, Any] = {"resolution": RESOLUTIONS[0], "backbone": contents.lite}
+        return model | ({"hidden_size": contents.hidden} if contents.hidden else {})
+
+    def names(self, method: Method[Any], contents: Contents | None) -> dict[Path, str]:
+        """See `ReleasedForm`."""
+        return {("backbone_0", "backbone"): LITE, ("lstm",): "rnn", ("head",): "lite_fc"}
+
+
+class LSTM(Method[LSTMConfig]):
+    """A frame's prediction may depend on the frames before it."""
+
+    name = "lstm"
+    title = "LSTM"
+    Config = LSTMConfig
+    released = ReleasedLSTM()
+
+    def module(self) -> LSTMModule:
+        """See `Method`."""
+        return LSTMModule(self.config)
+
+    def networks(self) -> dict[str, Network]:
+        """See `Method`; the classifier is counted on the backbone's features, as in the paper."""
+        cfg = self.config
+        return {
+            network_name(cfg.resolution): Network(
+                path=("backbone_0",),
+                backbone=cfg.backbone,
+                resolution=cfg.resolution,
+                outputs=cfg.num_classes,
+                padding=cfg.padding,
+                method="features",
+            ),
+            RECURRENT: Network(
+                path=(),
+                children=("lstm", "head"),
+                recurrence=Recurrence(feature_dim(cfg.backbone), cfg.hidden_size),
+                heads=("head",),
+            ),
+        }
+
+    @classmethod
+    def stages(cls) -> dict[str, StageConfig]:
+        """See `Method`: as Uniform's, all of them joint."""
+        return {
+            name: dataclasses.replace(stage, objective="joint", losses=baseline_losses())
+            for name, stage in baseline_stages(cls.Stage).items()
+        }

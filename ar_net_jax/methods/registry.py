@@ -1,54 +1,75 @@
-"""From a config to the Flax module of its approach."""
+"""The methods that are known: the shipped ones, those of installed packages, a user's own."""
 
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
+import difflib
+from importlib import metadata
+from typing import Any
 
-from ar_net_jax.config.config import ModelConfig
+from ar_net_jax.config.model import ModelConfig
+from ar_net_jax.errors import UserError
 from ar_net_jax.methods.ar_net import ARNet
-from ar_net_jax.methods.lstm import LSTMBaseline
+from ar_net_jax.methods.base import Method
+from ar_net_jax.methods.lstm import LSTM
 from ar_net_jax.methods.multi_scale import MultiScale
 from ar_net_jax.methods.random_policy import RandomPolicy
 from ar_net_jax.methods.uniform import Uniform
-from ar_net_jax.modules.frame_runner import Mode
 
-APPROACHES: dict[str, type[nn.Module]] = {
-    "ar_net": ARNet,
-    "uniform": Uniform,
-    "lstm": LSTMBaseline,
-    "random_policy": RandomPolicy,
-    "multi_scale": MultiScale,
+ENTRY_POINTS = "ar_net_jax.methods"
+"""Group of entry points by which an installed package offers methods."""
+
+_METHODS: dict[str, type[Method[Any]]] = {
+    cls.name: cls for cls in (ARNet, Uniform, LSTM, RandomPolicy, MultiScale)
 }
+_SHIPPED = tuple(_METHODS)
 
 
-def build_model(config: ModelConfig) -> nn.Module:
-    """The module of `config.approach`; a pure function of (variables, frames)."""
-    return APPROACHES[config.approach](config)
+def names() -> tuple[str, ...]:
+    """Names of all methods that can be had."""
+    return tuple(dict.fromkeys([*_METHODS, *(point.name for point in _entry_points())]))
 
 
-def init_variables(
-    config: ModelConfig, key: jax.Array, *, separate: bool = False, with_policy: bool = False
-) -> dict:
-    """Initial variables of a model; wrap in `jax.jit` or `jax.eval_shape`.
+def get(name: str) -> type[Method[Any]]:
+    """The class of a method.
 
-    Args:
-        config: the model.
-        key: typed PRNG key.
-        separate: initialise for training each backbone by itself as well, which may need
-            temporary classifiers.
-        with_policy: with `separate`, include the policy's extractor.
-
-    Returns:
-        `{"params": ..., "batch_stats": ...}`.
+    Raises:
+        UserError: no method has that name; lists those that there are, and how to add one.
     """
-    model = build_model(config)
-    size = config.image_size
-    frames = jnp.zeros((1, 1, size, size, 3), jnp.uint8)
-    keys = jax.random.split(key, 1)
+    if name in _METHODS:
+        return _METHODS[name]
+    for point in _entry_points():
+        if point.name == name:
+            return register(point.load())
+    known = names()
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    raise UserError(
+        f"config.method: no method '{name}'; {hint}known: {', '.join(known)}. One of your own is "
+        "given by its file: --method=FILE.py"
+    )
 
-    def run(module: nn.Module) -> None:
-        module(frames, Mode(keys=keys))
-        if separate and hasattr(module, "classify_separately"):
-            module.classify_separately(frames, with_policy=with_policy)
 
-    return dict(model.init(key, method=run))
+def register(cls: type[Method[Any]]) -> type[Method[Any]]:
+    """Makes a method known by its name; may be used as a decorator.
+
+    A method of the same name that was registered before is replaced, unless it is a shipped one.
+
+    Raises:
+        UserError: it is no complete method, or has a shipped one's name.
+    """
+    missing = [part for part in ("name", "title", "Config") if not hasattr(cls, part)]
+    if not issubclass(cls, Method) or missing:
+        raise UserError(f"{cls.__name__} is no method: it lacks {', '.join(missing) or 'Method'}")
+    if not issubclass(cls.Config, ModelConfig):
+        raise UserError(f"{cls.__name__}.Config must derive from ar_net_jax.methods.ModelConfig")
+    if cls.name in _SHIPPED and _METHODS[cls.name] is not cls:
+        raise UserError(f"a method named '{cls.name}' ships with ar_net_jax; choose another name")
+    _METHODS[cls.name] = cls
+    return cls
+
+
+def build(name: str, config: ModelConfig) -> Method[Any]:
+    """A method under its configuration."""
+    return get(name)(config)
+
+
+def _entry_points() -> tuple[metadata.EntryPoint, ...]:
+    return tuple(metadata.entry_points(group=ENTRY_POINTS))

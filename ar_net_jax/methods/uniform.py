@@ -1,52 +1,151 @@
 """Uniform (Table 1): one backbone on every frame, predictions averaged."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ar_net_jax.config.config import ModelConfig
+from ar_net_jax.config.model import ModelConfig
+from ar_net_jax.config.schema import require
+from ar_net_jax.costs.network import Network
+from ar_net_jax.methods.base import Method
+from ar_net_jax.methods.released import (
+    LITE,
+    RESOLUTIONS,
+    SINGLE,
+    Contents,
+    Path,
+    ReleasedForm,
+)
+from ar_net_jax.methods.stages import StageConfig, baseline_stages
 from ar_net_jax.modules.frame_runner import EVALUATION, Mode, mask_or_ones, run_on_frames
-from ar_net_jax.modules.heads import frame_classifier
-from ar_net_jax.modules.multi_backbone import Prediction, backbone_name
+from ar_net_jax.modules.heads import check_backbone, frame_classifier
+from ar_net_jax.modules.prediction import Prediction
 from ar_net_jax.ops.routing import masked_average
 
 Array = jax.Array
 
 
-class Uniform(nn.Module):
+@dataclass(frozen=True)
+class UniformConfig(ModelConfig):
+    """A model of one backbone.
+
+    Attributes:
+        backbone: its name.
+        resolution: side in pixels at which it sees every frame.
+    """
+
+    backbone: str = "resnet50"
+    resolution: int = 224
+
+    def validate(self, path: str) -> None:
+        """Raises UserError, naming the field, if a value is impossible."""
+        super().validate(path)
+        check_backbone(self.backbone, f"{path}.backbone")
+        require(self.resolution >= 1, f"{path}.resolution", "must be at least 1 pixel")
+
+
+class UniformModule(nn.Module):
     """A frame-averaging classifier.
 
     Attributes:
-        config: the model's config, with one resolution and one backbone.
+        config: the model's config.
     """
 
-    config: ModelConfig
+    config: UniformConfig
 
     def setup(self) -> None:
         """Declares the classifier under the name it has in a multi-backbone model."""
-        self.backbone_0 = frame_classifier(self.config, 0)
+        self.backbone_0 = frame_classifier(self.config, self.config.backbone)
 
     def __call__(
         self, frames: Array, mode: Mode = EVALUATION, *, frame_mask: Array | None = None
     ) -> Prediction:
-        """Classifies videos; arguments as in `ARNet`. The only action is the one resolution."""
-        mask = mask_or_ones(frame_mask, frames)
-        logits, computed = run_on_frames(
-            self.backbone_0,
-            frames,
-            mask,
-            mode,
-            index=0,
-            size=self.config.resolutions[0],
-            resize=self.config.resize,
+        """Classifies videos; arguments as in `Method.module`."""
+        cfg, mask = self.config, mask_or_ones(frame_mask, frames)
+        name = network_name(cfg.resolution)
+        logits, executed = run_on_frames(
+            self.backbone_0, frames, mask, mode, name=name, size=cfg.resolution, resize=cfg.resize
         )
-        logits, weights = logits[:, :, None], mask[..., None].astype(jnp.float32)
-        average = masked_average(logits, weights)
-        return Prediction(average, weights, logits, None, computed[None])
+        weights = mask.astype(jnp.float32)
+        average = masked_average(logits[:, :, None], weights[..., None])
+        return Prediction(
+            average,
+            {name: jnp.sum(weights, 1)},
+            {name: executed},
+            network_logits={"backbone_0": average},
+        )
 
     def classify_separately(
-        self, frames: Array, mode: Mode = EVALUATION, *, with_policy: bool = True
+        self, frames: Array, mode: Mode = EVALUATION, *, names: tuple[str, ...]
     ) -> dict[str, Array]:
-        """The same prediction under the backbone's name, as `MultiBackbone` gives it."""
-        del with_policy  # There is none.
-        return {backbone_name(0): self(frames, mode).logits}
+        """The same prediction under the module's name, as a multi-backbone model gives it."""
+        del names
+        return dict(self(frames, mode).network_logits)
+
+
+class ReleasedUniform(ReleasedForm):
+    """Released files of Uniform: `base_model` and `new_fc`, or `lite_backbone` and `lite_fc`."""
+
+    unused = ("rnn.", "linear.")
+
+    def fits(self, contents: Contents) -> bool:
+        """See `ReleasedForm`; where the head could read features or state, LSTM fits too."""
+        alone = not (contents.decides or contents.samples)
+        reads = contents.reads_features or not contents.reads_hidden
+        return alone and (not contents.lite or reads)
+
+    def model(self, contents: Contents, given: Mapping[str, str]) -> dict[str, Any]:
+        """See `ReleasedForm`."""
+        backbone = contents.lite or contents.backbones[SINGLE][0]
+        return {"resolution": RESOLUTIONS[0], "backbone": backbone}
+
+    def names(self, method: Method[Any], contents: Contents | None) -> dict[Path, str]:
+        """See `ReleasedForm`."""
+        lite = contents is not None and bool(contents.lite)
+        backbone, head = (LITE, "lite_fc") if lite else (SINGLE, "new_fc")
+        return {("backbone_0", "backbone"): backbone, ("backbone_0", "head"): head}
+
+    def check_expressible(self, config: Any) -> None:
+        """Nothing to check: the authors' --rescale_to gives Uniform any one resolution."""
+
+
+class Uniform(Method[UniformConfig]):
+    """The same network on every frame, whatever it shows."""
+
+    name = "uniform"
+    title = "Uniform"
+    Config = UniformConfig
+    released = ReleasedUniform()
+    separable = True
+
+    def module(self) -> UniformModule:
+        """See `Method`."""
+        return UniformModule(self.config)
+
+    def networks(self) -> dict[str, Network]:
+        """See `Method`."""
+        cfg = self.config
+        return {
+            network_name(cfg.resolution): Network(
+                path=("backbone_0",),
+                backbone=cfg.backbone,
+                resolution=cfg.resolution,
+                outputs=cfg.num_classes,
+                heads=("head",),
+                padding=cfg.padding,
+            )
+        }
+
+    @classmethod
+    def stages(cls) -> dict[str, StageConfig]:
+        """See `Method`: as long as AR-Net's."""
+        return baseline_stages(cls.Stage)
+
+
+def network_name(resolution: int) -> str:
+    """Name of the network at a resolution, as in a multi-backbone model."""
+    return f"{resolution}px"

@@ -1,10 +1,13 @@
-"""A per-frame network over the frames of videos, in the form of routing that is asked for."""
+"""A per-frame network over the frames of videos, in the form of execution that is asked for."""
+
+from collections.abc import Mapping
 
 import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
 
+from ar_net_jax.ops.decide import Argmax, Decide
 from ar_net_jax.ops.resize import Resize, prepare_frames
 from ar_net_jax.ops.rng import per_frame_keys
 from ar_net_jax.ops.routing import Chunks, run_selected
@@ -17,27 +20,32 @@ class Mode:
     """How a call treats the parts of a model; everything is off in evaluation.
 
     Attributes:
-        train: batch statistics and dropout of the backbones.
-        train_policy: the same of the policy network.
-        keys: one key per video [B], needed when either of the two is on or decisions are sampled.
-        tau: temperature of sampled decisions; None decides by argmax.
-        offsets: float32 [A], added to the decision head's logits: favouring cheap actions saves
-            computation without retraining. None for none.
-        chunks: sizes of chunk, descending, for each of `config.backbones` and for the policy's
-            extractor. Given, the routed form computes chosen frames only (evaluation); None asks
-            for the masked form.
+        train: batch statistics and dropout.
+        frozen: names of the modules at the model's root that behave as in evaluation although
+            `train` is on.
+        keys: one key per video [B], needed when `train` is on or decisions are drawn.
+        decide: how actions follow from the logits of a decision head.
+        chunks: sizes of chunk, descending, by network. Given, the routed form computes chosen
+            frames only (evaluation); None asks for the masked form.
     """
 
     train: bool = flax.struct.field(pytree_node=False, default=False)
-    train_policy: bool = flax.struct.field(pytree_node=False, default=False)
+    frozen: tuple[str, ...] = flax.struct.field(pytree_node=False, default=())
     keys: Array | None = None
-    tau: Array | float | None = None
-    offsets: Array | None = None
-    chunks: tuple[Chunks, ...] | None = flax.struct.field(pytree_node=False, default=None)
+    decide: Decide = flax.struct.field(default_factory=Argmax)
+    chunks: Mapping[str, Chunks] | None = flax.struct.field(pytree_node=False, default=None)
+
+    def trains(self, module: str) -> bool:
+        """Whether the module of that name, at the model's root, is in training."""
+        return self.train and module not in self.frozen
+
+    def frame_keys(self, module: str, length: int) -> Array | None:
+        """Keys [B * length] of every frame of T = `length`; None where the module trains not."""
+        return per_frame_keys(self.keys, length) if self.trains(module) else None
 
 
 EVALUATION = Mode()
-"""No dropout, running statistics, decisions by argmax, masked routing."""
+"""No dropout, running statistics, decisions by argmax, masked execution."""
 
 
 def mask_or_ones(frame_mask: Array | None, frames: Array) -> Array:
@@ -56,7 +64,7 @@ def run_on_frames(
     selected: Array,
     mode: Mode,
     *,
-    index: int,
+    name: str,
     size: int,
     resize: Resize,
     method: str = "__call__",
@@ -64,11 +72,12 @@ def run_on_frames(
     """Shrinks frames and runs a network on them: on all, or in the routed form on selected ones.
 
     Args:
-        network: a bound module that maps normalised [N, size, size, 3] to float32 [N, D].
+        network: a bound module at the model's root that maps normalised [N, size, size, 3] to
+            float32 [N, D], and has the `normalisation` of its frames.
         frames: uint8 [B, T, S, S, 3].
         selected: bool [B, T], what the routed form computes.
-        mode: training behaviour and keys, and the form of routing.
-        index: its place in `mode.chunks`.
+        mode: training behaviour and keys, and the form of execution.
+        name: of the network, in `mode.chunks`.
         size: side in pixels that the network looks at.
         resize: how frames are shrunk.
         method: of the network.
@@ -80,15 +89,16 @@ def run_on_frames(
     batch, length = frames.shape[:2]
     flat = flatten_frames(frames)
     if mode.chunks is None:
-        keys = per_frame_keys(mode.keys, length) if mode.train else None
-        x = prepare_frames(flat, size, resize)
-        result = getattr(network, method)(x, train=mode.train, keys=keys)
+        keys = mode.frame_keys(network.name, length)
+        x = prepare_frames(flat, size, resize, network.normalisation)
+        result = getattr(network, method)(x, train=mode.trains(network.name), keys=keys)
         return result.reshape(batch, length, -1), jnp.asarray(flat.shape[0], jnp.int32)
     # A loop's body must not touch the surrounding module, so it gets a stateless copy.
     module, variables = network.unbind()
 
     def run(chunk: Array) -> Array:
-        return module.apply(variables, prepare_frames(chunk, size, resize), method=method)
+        x = prepare_frames(chunk, size, resize, network.normalisation)
+        return module.apply(variables, x, method=method)
 
-    result, computed = run_selected(run, flat, selected.reshape(-1), mode.chunks[index])
+    result, computed = run_selected(run, flat, selected.reshape(-1), mode.chunks[name])
     return result.reshape(batch, length, -1), computed

@@ -6,9 +6,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ar_net_jax.backbones.architectures import feature_dim
+from ar_net_jax.backbones.architectures import architecture, feature_dim
 from ar_net_jax.backbones.make import make_backbone
-from ar_net_jax.config.config import ModelConfig
+from ar_net_jax.config.model import ModelConfig
+from ar_net_jax.errors import UserError
+from ar_net_jax.ops.resize import IMAGENET, Normalisation
 from ar_net_jax.ops.rng import dropout
 
 Array = jax.Array
@@ -44,12 +46,7 @@ class Linear(nn.Module):
 
     def __call__(self, x: Array) -> Array:
         """[..., D] -> float32 [..., outputs]."""
-        kernel, bias = self.weights()
-        return matmul(x.astype(jnp.float32), kernel) + bias
-
-    def weights(self) -> tuple[Array, Array]:
-        """Kernel [D, outputs] and bias [outputs], for use inside a scan."""
-        return self.kernel, self.bias
+        return matmul(x.astype(jnp.float32), self.kernel) + self.bias
 
 
 class FrameClassifier(nn.Module):
@@ -84,6 +81,11 @@ class FrameClassifier(nn.Module):
         )
         self.head = Linear(feature_dim(self.architecture), self.num_classes)
 
+    @property
+    def normalisation(self) -> Normalisation:
+        """What the frames are to be normalised by."""
+        return IMAGENET
+
     def __call__(self, frames: Array, *, train: bool = False, keys: Array | None = None) -> Array:
         """Predicts each frame by itself.
 
@@ -103,10 +105,10 @@ class FrameClassifier(nn.Module):
         return self.backbone(frames, train=train, keys=keys)
 
 
-def frame_classifier(config: ModelConfig, index: int) -> FrameClassifier:
-    """The classifier of a model's index-th resolution."""
+def frame_classifier(config: ModelConfig, backbone: str) -> FrameClassifier:
+    """The classifier of a backbone under a model's shared settings."""
     return FrameClassifier(
-        config.backbones[index],
+        backbone,
         config.num_classes,
         config.dropout,
         jnp.dtype(config.dtype),
@@ -114,3 +116,11 @@ def frame_classifier(config: ModelConfig, index: int) -> FrameClassifier:
         config.norm,
         config.remat,
     )
+
+
+def check_backbone(name: str, path: str) -> None:
+    """Raises UserError, naming the field, unless `name` is a backbone's."""
+    try:
+        architecture(name)
+    except UserError as error:
+        raise UserError(f"config.{path}: {error}") from None

@@ -1,57 +1,102 @@
 """The set of networks that AR-Net, Random policy and Multi-Scale share.
 
 One classifier per resolution, the lowest of them inside the policy network where the policy's own
-prediction is an action. The three approaches differ only in how they weight the predictions.
+prediction is an action. The three methods differ only in how they weight the predictions.
 """
 
+from dataclasses import dataclass, field
+
 import flax.linen as nn
-import flax.struct
 import jax
 import jax.numpy as jnp
 
-from ar_net_jax.config.config import ModelConfig
-from ar_net_jax.modules.frame_runner import (
-    EVALUATION,
-    Mode,
-    flatten_frames,
-    mask_or_ones,
-    run_on_frames,
-)
-from ar_net_jax.modules.heads import frame_classifier
-from ar_net_jax.modules.policy import Decisions, PolicyNetwork
-from ar_net_jax.ops.resize import prepare_frames
-from ar_net_jax.ops.rng import per_frame_keys
+from ar_net_jax.config.model import ModelConfig
+from ar_net_jax.config.schema import require
+from ar_net_jax.modules.frame_runner import EVALUATION, Mode, mask_or_ones, run_on_frames
+from ar_net_jax.modules.heads import check_backbone, frame_classifier
+from ar_net_jax.modules.policy import PolicyConfig, PolicyNetwork, PolicySteps
+from ar_net_jax.modules.prediction import Decisions, Prediction
+from ar_net_jax.ops.actions import ActionSpace, Choices, policy_choices
 from ar_net_jax.ops.routing import masked_average
 
 Array = jax.Array
 
 POLICY = "policy"
+LSTM = "LSTM"
 
 
-@flax.struct.dataclass
-class Prediction:
-    """What a model makes of B videos.
+@dataclass(frozen=True)
+class MultiBackboneConfig(ModelConfig):
+    """A classifier per resolution, and a policy network.
 
     Attributes:
-        logits: float32 [B, C].
-        one_hot: float32 [B, T, A], the action of every frame; zero on padding.
-        frame_logits: float32 [B, T, L, C], every resolution's prediction on every frame; in the
-            routed form zero where it was not asked for.
-        policy_logits: float32 [B, T, A], or None without a policy network.
-        computed: int32 [K] or [K + 1], frames that each of `config.backbones` and then the
-            policy's extractor, where there is one, computed; the filling of last chunks included.
+        resolutions: sides in pixels, descending.
+        backbones: one name per resolution, without the lowest one when the policy serves it.
+        skips: skip lengths, ascending; may be empty.
+        policy: the policy network.
     """
 
-    logits: Array
-    one_hot: Array
-    frame_logits: Array
-    policy_logits: Array | None
-    computed: Array
+    resolutions: tuple[int, ...] = (224, 168, 112, 84)
+    backbones: tuple[str, ...] = ("resnet50", "resnet34", "resnet18")
+    skips: tuple[int, ...] = (1, 2, 4)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
 
     @property
-    def actions(self) -> Array:
-        """int32 [B, T], the index of the action of every frame."""
-        return jnp.argmax(self.one_hot, axis=-1).astype(jnp.int32)
+    def space(self) -> ActionSpace:
+        """The action space."""
+        return ActionSpace(self.resolutions, self.skips)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the networks that `backbones` are, such as `224px`."""
+        return self.space.names[: len(self.backbones)]
+
+    @property
+    def choices(self) -> Choices:
+        """The actions, and the networks that each of them calls."""
+        return policy_choices(self.space, len(self.backbones), POLICY, LSTM)
+
+    def validate(self, path: str) -> None:
+        """Raises UserError, naming the field, if a value is impossible."""
+        super().validate(path)
+        self._validate_actions(path)
+        for i, name in enumerate(self.backbones):
+            check_backbone(name, f"{path}.backbones[{i}]")
+        served = self.policy.is_action
+        expected = len(self.resolutions) - int(served)
+        require(
+            len(self.backbones) == expected,
+            f"{path}.backbones",
+            f"{len(self.backbones)} given, but {len(self.resolutions)} resolutions need {expected}"
+            + (" (the policy network serves the lowest)" if served else ""),
+        )
+        self.policy.validate(f"{path}.policy")
+        require(
+            not served or self.policy.resolution == self.resolutions[-1],
+            f"{path}.policy.resolution",
+            f"is {self.policy.resolution}, but with is_action=True it must equal the lowest of "
+            f"model.resolutions, {self.resolutions[-1]}",
+        )
+
+    def _validate_actions(self, path: str) -> None:
+        resolutions, skips = self.resolutions, self.skips
+        require(len(resolutions) >= 1, f"{path}.resolutions", "needs at least one resolution")
+        require(min(resolutions) >= 1, f"{path}.resolutions", "must be at least 1 pixel each")
+        require(
+            all(a > b for a, b in zip(resolutions, resolutions[1:])),
+            f"{path}.resolutions",
+            f"must be strictly descending, got {resolutions}",
+        )
+        require(
+            all(f >= 1 for f in skips),
+            f"{path}.skips",
+            f"must be at least 1 frame each, got {skips}; leave the tuple empty for no skipping",
+        )
+        require(
+            all(a < b for a, b in zip(skips, skips[1:])),
+            f"{path}.skips",
+            f"must be strictly ascending, got {skips}",
+        )
 
 
 def backbone_name(index: int) -> str:
@@ -66,45 +111,44 @@ class MultiBackbone(nn.Module):
         config: the model's config.
     """
 
-    config: ModelConfig
+    config: MultiBackboneConfig
 
     def setup(self) -> None:
         """Declares the submodules."""
         cfg = self.config
-        for i in range(len(cfg.backbones)):
-            setattr(self, backbone_name(i), frame_classifier(cfg, i))
+        for i, backbone in enumerate(cfg.backbones):
+            setattr(self, backbone_name(i), frame_classifier(cfg, backbone))
         self.policy = PolicyNetwork(
             cfg.policy, cfg.space, cfg.num_classes, cfg.padding, cfg.norm, cfg.remat
         )
 
     def classify_frames(
         self, frames: Array, mode: Mode, selected: Array
-    ) -> tuple[list[Array], Array]:
+    ) -> tuple[list[Array], dict[str, Array]]:
         """Each backbone's prediction on every frame, at its own resolution.
 
         Args:
             frames: uint8 [B, T, S, S, 3].
-            mode: training behaviour and keys, and the form of routing.
+            mode: training behaviour and keys, and the form of execution.
             selected: bool [B, T, K], the frames of each backbone that the routed form computes.
 
         Returns:
             One float32 [B, T, C] per entry of `config.backbones`, and how many frames each of
-            them computed, int32 [K].
+            them computed, int32 by name.
         """
-        results = [
-            run_on_frames(
+        predictions, executed = [], {}
+        for i, name in enumerate(self.config.names):
+            logits, executed[name] = run_on_frames(
                 getattr(self, backbone_name(i)),
                 frames,
                 selected[..., i],
                 mode,
-                index=i,
+                name=name,
                 size=self.config.resolutions[i],
                 resize=self.config.resize,
             )
-            for i in range(len(self.config.backbones))
-        ]
-        computed = [count for _, count in results]
-        return [logits for logits, _ in results], jnp.array(computed, jnp.int32)
+            predictions.append(logits)
+        return predictions, executed
 
     def policy_features(
         self, frames: Array, mode: Mode, frame_mask: Array | None = None
@@ -113,98 +157,108 @@ class MultiBackbone(nn.Module):
 
         Args:
             frames: uint8 [B, T, S, S, 3].
-            mode: training behaviour and keys, and the form of routing.
+            mode: training behaviour and keys, and the form of execution.
             frame_mask: bool [B, T]; where given, the routed form leaves padding out.
 
         Returns:
             float32 [B, T, D], and how many frames were computed, int32 scalar.
         """
-        size, resize = self.config.policy.resolution, self.config.resize
-        if mode.chunks is not None and frame_mask is not None:
-            return run_on_frames(
-                self.policy,
-                frames,
-                frame_mask,
-                mode,
-                index=len(self.config.backbones),
-                size=size,
-                resize=resize,
-                method="features",
-            )
-        batch, length = frames.shape[:2]
-        keys = per_frame_keys(mode.keys, length) if mode.train_policy else None
-        x = prepare_frames(flatten_frames(frames), size, resize)
-        features = self.policy.features(x, train=mode.train_policy, keys=keys)
-        return features.reshape(batch, length, -1), jnp.asarray(batch * length, jnp.int32)
+        return run_on_frames(
+            self.policy,
+            frames,
+            mask_or_ones(frame_mask, frames),
+            # Without padding it sees all frames, and a loop would only cost.
+            mode if frame_mask is not None else mode.replace(chunks=None),
+            name=POLICY,
+            size=self.config.policy.resolution,
+            resize=self.config.resize,
+            method="features",
+        )
+
+    def frame_logits(
+        self, frames: Array, mode: Mode, features: Array, steps: PolicySteps, selected: Array
+    ) -> tuple[Array, dict[str, Array]]:
+        """Every resolution's prediction on every frame.
+
+        Args:
+            frames: uint8 [B, T, S, S, 3].
+            mode: training behaviour and keys, and the form of execution.
+            features: float32 [B, T, D], from `policy_features`.
+            steps: of the policy.
+            selected: bool [B, T, L], what the routed form has to compute.
+
+        Returns:
+            float32 [B, T, L, C], and how many frames each backbone computed, int32 by name.
+        """
+        predictions, executed = self.classify_frames(frames, mode, selected)
+        if self.config.policy.is_action:
+            predictions.append(self.policy.lowest_logits(features, steps))
+        return jnp.stack(predictions, axis=2), executed
 
     def predict_under(
         self,
         frames: Array,
         mode: Mode,
         features: tuple[Array, Array],
-        decisions: Decisions,
+        steps: PolicySteps,
         frame_mask: Array | None,
     ) -> Prediction:
         """The video's prediction, given what to do with each frame (eq. 4 and the average).
 
         Args:
             frames: uint8 [B, T, S, S, 3].
-            mode: training behaviour and keys.
-            features: from `policy_features`.
-            decisions: from the policy or imposed.
+            mode: training behaviour and keys, and the form of execution.
+            features: from `policy_features`, with the number of frames computed.
+            steps: of the policy, or imposed.
             frame_mask: bool [B, T], False on padding; None where there is none.
         """
-        one_hot = decisions.one_hot * mask_or_ones(frame_mask, frames)[..., None]
+        one_hot = steps.one_hot * mask_or_ones(frame_mask, frames)[..., None]
         chosen = one_hot[..., : len(self.config.resolutions)]
-        frame_logits, computed = self.frame_logits(frames, mode, features, decisions, chosen > 0.5)
-        logits = masked_average(frame_logits, chosen)
-        return Prediction(logits, one_hot, frame_logits, decisions.logits, computed)
+        found, seen = features
+        frame_logits, executed = self.frame_logits(frames, mode, found, steps, chosen > 0.5)
+        length = one_hot.shape[0] * one_hot.shape[1]
+        return Prediction(
+            logits=masked_average(frame_logits, chosen),
+            calls=self.config.choices.count(one_hot),
+            executed={**executed, POLICY: seen, LSTM: jnp.asarray(length, jnp.int32)},
+            decisions=Decisions(one_hot, steps.logits),
+            network_logits=self.network_logits(frame_logits, mode),
+        )
 
-    def frame_logits(
-        self,
-        frames: Array,
-        mode: Mode,
-        features: tuple[Array, Array],
-        decisions: Decisions,
-        selected: Array,
-    ) -> tuple[Array, Array]:
-        """Every resolution's prediction on every frame.
+    def network_logits(self, frame_logits: Array, mode: Mode) -> dict[str, Array]:
+        """Each network's own average over all frames, float32 [B, C] by name of its module.
 
         Args:
-            frames: uint8 [B, T, S, S, 3].
-            mode: training behaviour and keys, and the form of routing.
-            features: from `policy_features`.
-            decisions: from the policy or imposed.
-            selected: bool [B, T, L], what the routed form has to compute.
-
-        Returns:
-            float32 [B, T, L, C], and how many frames each backbone and then the policy computed,
-            int32 [K + 1].
+            frame_logits: float32 [B, T, L, C].
+            mode: in the routed form there is nothing to average.
         """
-        predictions, computed = self.classify_frames(frames, mode, selected)
-        if self.config.policy.is_action:
-            predictions.append(self.policy.lowest_logits(features[0], decisions))
-        return jnp.stack(predictions, axis=2), jnp.append(computed, features[1])
+        if mode.chunks is not None:
+            return {}
+        names = [backbone_name(i) for i in range(len(self.config.backbones))]
+        names += [POLICY] * self.config.policy.is_action
+        by_network = jnp.moveaxis(jnp.mean(frame_logits, axis=1), 1, 0)
+        return dict(zip(names, by_network, strict=True))
 
     def classify_separately(
-        self, frames: Array, mode: Mode = EVALUATION, *, with_policy: bool = True
+        self, frames: Array, mode: Mode = EVALUATION, *, names: tuple[str, ...]
     ) -> dict[str, Array]:
         """Each network by itself, as a classifier that averages over all frames.
 
         Args:
             frames: uint8 [B, T, S, S, 3].
             mode: training behaviour and keys.
-            with_policy: include the policy's extractor, classified as in the warm-up.
+            names: the modules that are wanted; `policy` is its extractor, classified as in the
+                warm-up, and the backbones are always there.
 
         Returns:
-            logits float32 [B, C] by name: `backbone_0`, ..., and `policy`.
+            logits float32 [B, C] by name.
         """
         everything = jnp.ones((*frames.shape[:2], len(self.config.backbones)), bool)
         frame_logits, _ = self.classify_frames(frames, mode, everything)
         predictions = {
             backbone_name(i): jnp.mean(logits, axis=1) for i, logits in enumerate(frame_logits)
         }
-        if with_policy:
+        if POLICY in names:
             features, _ = self.policy_features(frames, mode)
             predictions[POLICY] = jnp.mean(self.policy.warmup_logits(features), axis=1)
         return predictions

@@ -4,33 +4,69 @@ Equations 1 to 3 of the paper. Decisions and recurrence are one scan, because a 
 hidden state on the frames it covers.
 """
 
+from dataclasses import dataclass
+from typing import Literal
+
 import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ar_net_jax.backbones.architectures import feature_dim
 from ar_net_jax.backbones.make import make_backbone
-from ar_net_jax.config.config import PolicyConfig
-from ar_net_jax.modules.heads import POLICY_SALT, Linear, matmul
-from ar_net_jax.modules.recurrence import LSTMCell, lstm_step
-from ar_net_jax.ops import gumbel
+from ar_net_jax.config.schema import require
+from ar_net_jax.modules.heads import POLICY_SALT, Linear, check_backbone
+from ar_net_jax.modules.recurrence import LSTMCell, LSTMState
 from ar_net_jax.ops.actions import ActionSpace, advance_skip
+from ar_net_jax.ops.decide import Argmax, Decide
+from ar_net_jax.ops.resize import IMAGENET, Normalisation
 from ar_net_jax.ops.rng import dropout
 
 Array = jax.Array
 
 
+@dataclass(frozen=True)
+class PolicyConfig:
+    """The policy network: feature extractor, LSTM over time, decision head (Section 3.2).
+
+    Attributes:
+        backbone: name of the feature extractor.
+        resolution: side in pixels at which the policy sees every frame.
+        is_action: whether the policy's own prediction is the lowest resolution's action. When it
+            is, `resolution` is the last of `model.resolutions`.
+        hidden_size: LSTM units.
+        dropout: on the features before the LSTM.
+        cell_state: what happens to the LSTM's cell on frames covered by a skip: `frozen` (paper)
+            or `advancing` (released code). The hidden state is frozen either way.
+        lowest_head: what the lowest resolution's classifier reads: `features` (paper, footnote
+            4) or `hidden` (released code).
+    """
+
+    backbone: str = "mobilenet_v2"
+    resolution: int = 84
+    is_action: bool = True
+    hidden_size: int = 512
+    dropout: float = 0.5
+    cell_state: Literal["frozen", "advancing"] = "frozen"
+    lowest_head: Literal["features", "hidden"] = "features"
+
+    def validate(self, path: str) -> None:
+        """Raises UserError, naming the field, if a value is impossible."""
+        check_backbone(self.backbone, f"{path}.backbone")
+        require(self.resolution >= 1, f"{path}.resolution", "must be at least 1 pixel")
+        require(self.hidden_size >= 1, f"{path}.hidden_size", "must be at least 1")
+        require(0 <= self.dropout < 1, f"{path}.dropout", "must lie in [0, 1)")
+
+
 @flax.struct.dataclass
-class Decisions:
-    """What the policy made of B videos of T frames.
+class PolicySteps:
+    """What the policy made of the frames of B videos.
 
     Attributes:
         one_hot: float32 [B, T, A], the action of every frame, a skip repeated on the frames it
             covers; carries the straight-through gradient when sampled.
         covered: bool [B, T], frames on which an earlier skip holds.
-        logits: float32 [B, T, A], of the decision head.
+        logits: float32 [B, T, A], of the decision head, cost offset included.
         hidden: float32 [B, T, H], the freshly computed hidden state, before any restoring.
     """
 
@@ -41,26 +77,16 @@ class Decisions:
 
 
 @flax.struct.dataclass
-class Sampling:
-    """How to decide: by Gumbel-Softmax with this noise (float32 [B, T, A]) at this temperature."""
-
-    noise: Array
-    tau: Array | float
-
-
-@flax.struct.dataclass
 class PolicyState:
     """What the policy carries from frame to frame.
 
     Attributes:
-        hidden: float32 [B, H], restored on covered frames.
-        cell: float32 [B, H].
+        lstm: its LSTM's state; the hidden half is restored on covered frames.
         remaining: int32 [B], how many frames from here on an earlier skip still covers.
         one_hot: float32 [B, A], the action of the frame before.
     """
 
-    hidden: Array
-    cell: Array
+    lstm: LSTMState
     remaining: Array
     one_hot: Array
 
@@ -104,6 +130,11 @@ class PolicyNetwork(nn.Module):
             self.lowest_head = Linear(read, self.num_classes)
         self.warmup_head = Linear(width, self.num_classes)
 
+    @property
+    def normalisation(self) -> Normalisation:
+        """What the frames are to be normalised by."""
+        return IMAGENET
+
     def features(self, frames: Array, *, train: bool = False, keys: Array | None = None) -> Array:
         """Features f_t of eq. 1 after dropout: normalised [N, s, s, 3] -> float32 [N, D]."""
         features = self.backbone(frames, train=train, keys=keys)
@@ -112,122 +143,95 @@ class PolicyNetwork(nn.Module):
     def decide(
         self,
         features: Array,
+        decide: Decide | None = None,
         *,
-        sampling: Sampling | None = None,
-        proposals: Array | None = None,
-        offsets: Array | None = None,
+        keys: Array | None = None,
         use_skips: bool = True,
-    ) -> Decisions:
+    ) -> PolicySteps:
         """Runs LSTM and decision head over time.
 
         Args:
             features: float32 [B, T, D].
-            sampling: noise and temperature; None takes the most likely action.
-            proposals: int32 [B, T], decisions imposed from outside instead of the network's own;
-                they are subject to skip coverage like any other.
-            offsets: float32 [A], added to the decision head's logits.
+            decide: how an action follows from the head's logits; the most likely one by default.
+            keys: one typed PRNG key per video [B], for decisions that are drawn.
             use_skips: False lets a skip drop only the frame it is chosen on (the released
                 Random policy).
         """
-        # Read out here: a scan's body must not touch the module's variables.
-        weights = self._recurrence()
-        lengths = self.space.skip_lengths * int(use_skips)
+        decide = decide or Argmax()
+        batch, length = features.shape[:2]
+        lengths = jnp.asarray(self.space.skip_lengths * int(use_skips), jnp.int32)
 
-        def step(carry: PolicyState, inputs: tuple) -> tuple[PolicyState, Decisions]:
-            projected, noise, proposal = inputs
-            chosen = None if noise is None else Sampling(noise, sampling.tau)
-            return self._advance(
-                carry, projected, weights, lengths, chosen, proposal=proposal, offsets=offsets
-            )
+        def step(
+            policy: PolicyNetwork, state: PolicyState, inputs: tuple[Array, Array | None]
+        ) -> tuple[PolicyState, PolicySteps]:
+            projected, chosen = inputs
+            return policy._advance(state, projected, lengths, decide, chosen)
 
-        inputs = (self.lstm.project(features), None if sampling is None else sampling.noise)
-        inputs = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (*inputs, proposals))
-        _, outputs = jax.lax.scan(step, self.initial_state(features.shape[0]), inputs)
-        return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), outputs)
+        inputs = (
+            self.lstm.project(features),
+            decide.inputs(keys, length, self.space.num_actions),
+        )
+        scan = nn.scan(
+            step, variable_broadcast="params", split_rngs={"params": False}, in_axes=1, out_axes=1
+        )
+        _, steps = scan(self, self.initial_state(batch), inputs)
+        return steps
 
     def initial_state(self, batch: int) -> PolicyState:
         """The state before the first frame of `batch` videos."""
-        zeros = jnp.zeros((batch, self.config.hidden_size))
         none_yet = jnp.zeros((batch, self.space.num_actions))
-        return PolicyState(zeros, zeros, jnp.zeros(batch, jnp.int32), none_yet)
+        return PolicyState(self.lstm.initial_state(batch), jnp.zeros(batch, jnp.int32), none_yet)
 
     def decide_frame(
-        self,
-        state: PolicyState,
-        features: Array,
-        *,
-        sampling: Sampling | None = None,
-        offsets: Array | None = None,
-    ) -> tuple[PolicyState, Decisions]:
+        self, state: PolicyState, features: Array, decide: Decide | None = None
+    ) -> tuple[PolicyState, PolicySteps]:
         """One frame of `decide`, for a video that arrives frame by frame.
 
         Args:
             state: from `initial_state` or from the frame before.
             features: float32 [B, D].
-            sampling: noise float32 [B, A] and temperature; None takes the most likely action.
-            offsets: as in `decide`.
+            decide: a way to decide that draws nothing; the most likely action by default.
 
         Returns:
-            The next state, and `Decisions` without the time axis.
+            The next state, and `PolicySteps` without the time axis.
         """
-        return self._advance(
-            state,
-            self.lstm.project(features),
-            self._recurrence(),
-            self.space.skip_lengths,
-            sampling,
-            offsets=offsets,
-        )
-
-    def _recurrence(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-        """Weights of the LSTM's recurrent half and of the decision head."""
-        return self.lstm.recurrent(), self.decision.weights()
+        lengths = jnp.asarray(self.space.skip_lengths, jnp.int32)
+        return self._advance(state, self.lstm.project(features), lengths, decide or Argmax(), None)
 
     def _advance(
         self,
         state: PolicyState,
         projected: Array,
-        weights: tuple[tuple[Array, Array], tuple[Array, Array]],
-        lengths: np.ndarray,
-        sampling: Sampling | None,
-        *,
-        proposal: Array | None = None,
-        offsets: Array | None = None,
-    ) -> tuple[PolicyState, Decisions]:
+        lengths: Array,
+        decide: Decide,
+        chosen: Array | None,
+    ) -> tuple[PolicyState, PolicySteps]:
         """One time step: recurrence, decision, skip bookkeeping (released-code rules)."""
-        recurrent, (kernel, bias) = weights
-        hidden, cell = lstm_step(projected, state.hidden, state.cell, recurrent)
-        logits = matmul(hidden, kernel) + bias
-        if offsets is not None:
-            logits = logits + offsets
-        if proposal is not None:
-            proposed = jax.nn.one_hot(proposal, self.space.num_actions, dtype=jnp.float32)
-        elif sampling is not None:
-            proposed = gumbel.sample(logits, sampling.noise, sampling.tau)
-        else:
-            proposed = gumbel.argmax_one_hot(logits)
-        length = jnp.asarray(lengths, jnp.int32)[jnp.argmax(proposed, -1)]
-        covered, remaining = advance_skip(state.remaining, length)
+        lstm = self.lstm.step(state.lstm, projected)
+        logits = self.decision(lstm.hidden)
+        if decide.offset is not None:
+            logits = logits + decide.offset
+        proposed = decide.choose(logits, chosen)
+        covered, remaining = advance_skip(state.remaining, lengths[jnp.argmax(proposed, -1)])
         hold = covered[:, None]
         one_hot = jnp.where(hold, state.one_hot, proposed)
         frozen_cell = self.config.cell_state == "frozen"
-        carried = PolicyState(
-            hidden=jnp.where(hold, state.hidden, hidden),
-            cell=jnp.where(hold, state.cell, cell) if frozen_cell else cell,
-            remaining=remaining,
-            one_hot=one_hot,
+        kept = LSTMState(
+            hidden=jnp.where(hold, state.lstm.hidden, lstm.hidden),
+            cell=jnp.where(hold, state.lstm.cell, lstm.cell) if frozen_cell else lstm.cell,
         )
-        return carried, Decisions(one_hot, covered, logits, hidden)
+        carried = PolicyState(kept, remaining, one_hot)
+        return carried, PolicySteps(one_hot, covered, logits, lstm.hidden)
 
-    def lowest_logits(self, features: Array, decisions: Decisions) -> Array:
+    def lowest_logits(self, features: Array, steps: PolicySteps) -> Array:
         """The lowest resolution's prediction on every frame: float32 [B, T, C].
 
         Args:
             features: float32 [B, T, D] from `features`.
-            decisions: from `decide`.
+            steps: from `decide`.
         """
         if self.config.lowest_head == "hidden":
-            return self.lowest_head(decisions.hidden)
+            return self.lowest_head(steps.hidden)
         return self.lowest_head(features)
 
     def warmup_logits(self, features: Array) -> Array:

@@ -1,12 +1,25 @@
-"""One LSTM layer in PyTorch's parametrisation: gates in the order i, f, g, o, and two biases."""
+"""One LSTM layer in PyTorch's parametrisation: gates in the order i, f, g, o, and two biases.
+
+Flax's own cells hold one bias and other names; with them no released checkpoint, and none of this
+package's, would load.
+"""
 
 import flax.linen as nn
+import flax.struct
 import jax
 import jax.numpy as jnp
 
 from ar_net_jax.modules.heads import matmul
 
 Array = jax.Array
+
+
+@flax.struct.dataclass
+class LSTMState:
+    """Hidden state and cell of a layer, float32 [B, H] each."""
+
+    hidden: Array
+    cell: Array
 
 
 class LSTMCell(nn.Module):
@@ -33,30 +46,37 @@ class LSTMCell(nn.Module):
         self.bias_ih = self.param("bias_ih", init, (width,))
         self.bias_hh = self.param("bias_hh", init, (width,))
 
+    def initial_state(self, batch: int) -> LSTMState:
+        """The state before the first frame of `batch` videos: zeros."""
+        zeros = jnp.zeros((batch, self.hidden_size))
+        return LSTMState(zeros, zeros)
+
     def project(self, features: Array) -> Array:
         """The input's share of the gates: [..., D] -> [..., 4H]."""
         return matmul(features, self.kernel_ih) + self.bias_ih
 
-    def recurrent(self) -> tuple[Array, Array]:
-        """Kernel [H, 4H] and bias [4H] of the recurrent half, for use inside a scan."""
-        return self.kernel_hh, self.bias_hh
+    def step(self, state: LSTMState, projected: Array) -> LSTMState:
+        """One step of the recurrence.
 
+        Args:
+            state: before the step.
+            projected: float32 [B, 4H], from `project`.
+        """
+        gates = projected + matmul(state.hidden, self.kernel_hh) + self.bias_hh
+        i, f, g, o = jnp.split(gates, 4, axis=-1)
+        cell = nn.sigmoid(f) * state.cell + nn.sigmoid(i) * jnp.tanh(g)
+        return LSTMState(nn.sigmoid(o) * jnp.tanh(cell), cell)
 
-def lstm_step(
-    projected: Array, hidden: Array, cell: Array, recurrent: tuple[Array, Array]
-) -> tuple[Array, Array]:
-    """One step of the recurrence.
+    def unroll(self, features: Array) -> Array:
+        """Hidden states float32 [B, T, H] of features [B, T, D], from zero states on."""
 
-    Args:
-        projected: [B, 4H], from `LSTMCell.project`.
-        hidden: [B, H], the state before this step.
-        cell: [B, H], likewise.
-        recurrent: from `LSTMCell.recurrent`.
+        def step(cell: LSTMCell, state: LSTMState, projected: Array) -> tuple[LSTMState, Array]:
+            state = cell.step(state, projected)
+            return state, state.hidden
 
-    Returns:
-        The new hidden and cell state, [B, H] each.
-    """
-    kernel, bias = recurrent
-    i, f, g, o = jnp.split(projected + matmul(hidden, kernel) + bias, 4, axis=-1)
-    cell = nn.sigmoid(f) * cell + nn.sigmoid(i) * jnp.tanh(g)
-    return nn.sigmoid(o) * jnp.tanh(cell), cell
+        projected = self.project(features)
+        scan = nn.scan(
+            step, variable_broadcast="params", split_rngs={"params": False}, in_axes=1, out_axes=1
+        )
+        _, hidden = scan(self, self.initial_state(features.shape[0]), projected)
+        return hidden

@@ -18,11 +18,16 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
-from ar_net_jax.config.config import ModelConfig
-from ar_net_jax.methods.ar_net import ARNet
 from ar_net_jax.modules.frame_runner import Mode, flatten_frames
 from ar_net_jax.modules.heads import frame_classifier
-from ar_net_jax.modules.multi_backbone import backbone_name
+from ar_net_jax.modules.multi_backbone import (
+    LSTM,
+    POLICY,
+    MultiBackbone,
+    MultiBackboneConfig,
+    backbone_name,
+)
+from ar_net_jax.modules.prediction import Decisions, Prediction
 from ar_net_jax.ops.resize import prepare_frames
 from ar_net_jax.ops.rng import per_frame_keys
 from ar_net_jax.ops.routing import masked_average
@@ -35,58 +40,64 @@ Network = Callable[[Tree, Tree, Array, Array, Array], tuple[Array, Tree]]
 
 
 def predict_routed(
-    model: ARNet,
+    model: MultiBackbone,
     variables: Tree,
     frames: Array,
     mode: Mode,
     chunk: int,
     mesh: Mesh | None,
-    *,
-    proposals: Array | None = None,
-) -> tuple[Array, Array, Tree]:
+) -> tuple[Prediction, Tree]:
     """What the model makes of videos in training, under decisions without a gradient.
 
     Args:
-        model: AR-Net.
+        model: AR-Net's module.
         variables: parameters and statistics.
         frames: uint8 [B, T, S, S, 3].
-        mode: with `train`, keys, and the temperature where decisions are sampled.
+        mode: in training, with keys and the way to decide.
         chunk: frames that a backbone takes at a time.
         mesh: the devices that videos are split over; each routes its own. None for one device.
-        proposals: int32 [B, T], decisions imposed instead of the policy's own.
 
     Returns:
-        logits float32 [B, C], one-hot actions float32 [B, T, A], and the new statistics.
+        The prediction, and the new statistics.
     """
     config = model.config
-    (features, decisions), updated = model.apply(
-        variables, frames, mode, method="decide", mutable=["batch_stats"], proposals=proposals
+    (features, steps), updated = model.apply(
+        variables, frames, mode, method="decide", mutable=["batch_stats"]
     )
-    stats = {**variables["batch_stats"], **updated["batch_stats"]}
-    one_hot = lax.stop_gradient(decisions.one_hot)
-    predictions = []
-    for index in range(len(config.backbones)):
+    stats = {**variables.get("batch_stats", {}), **updated.get("batch_stats", {})}
+    one_hot = lax.stop_gradient(steps.one_hot)
+    predictions, executed = [], {}
+    for index, network in enumerate(config.names):
         name = backbone_name(index)
-        own = {kind: tree[name] for kind, tree in variables.items()}
-        logits, stats[name] = _classify(
-            config, index, own, frames, mode.keys, one_hot[..., index] > 0.5, chunk, mesh
-        )
+        own = {kind: tree[name] for kind, tree in variables.items() if name in tree}
+        selected = one_hot[..., index] > 0.5
+        logits, new = _classify(config, index, own, frames, mode.keys, selected, chunk, mesh)
+        if new:
+            stats[name] = new
         predictions.append(logits)
+        executed[network] = jnp.sum(selected, dtype=jnp.int32)
     if config.policy.is_action:
         predictions.append(
             model.apply(
                 variables,
                 features[0],
-                decisions,
+                steps,
                 method=lambda module, *args: module.policy.lowest_logits(*args),
             )
         )
     chosen = one_hot[..., : len(config.resolutions)]
-    return masked_average(jnp.stack(predictions, axis=2), chosen), one_hot, stats
+    length = jnp.asarray(one_hot.shape[0] * one_hot.shape[1], jnp.int32)
+    prediction = Prediction(
+        logits=masked_average(jnp.stack(predictions, axis=2), chosen),
+        calls=config.choices.count(one_hot),
+        executed={**executed, POLICY: features[1], LSTM: length},
+        decisions=Decisions(one_hot, steps.logits),
+    )
+    return prediction, stats
 
 
 def _classify(
-    config: ModelConfig,
+    config: MultiBackboneConfig,
     index: int,
     variables: Tree,
     frames: Array,
@@ -97,12 +108,14 @@ def _classify(
 ) -> tuple[Array, Tree]:
     """One backbone's logits float32 [B, T, C] on selected frames, and its new statistics."""
     length = selected.shape[1]
-    classifier = frame_classifier(config, index)
+    classifier = frame_classifier(config, config.backbones[index])
+    before = variables.get("batch_stats", {})
 
     def network(
         params: Tree, stats: Tree, frames: Array, keys: Array, mask: Array
     ) -> tuple[Array, Tree]:
-        x = prepare_frames(frames, config.resolutions[index], config.resize)
+        size = config.resolutions[index]
+        x = prepare_frames(frames, size, config.resize, classifier.normalisation)
         with nn.intercept_methods(_masked_statistics(mask)):
             logits, updated = classifier.apply(
                 {"params": params, "batch_stats": stats},
@@ -111,7 +124,7 @@ def _classify(
                 keys=keys,
                 mutable=["batch_stats"],
             )
-        return logits, updated["batch_stats"]
+        return logits, updated.get("batch_stats", {})
 
     def on_one_device(
         variables: Tree, frames: Array, keys: Array, selected: Array
@@ -120,7 +133,7 @@ def _classify(
             network,
             chunk,
             variables["params"],
-            variables["batch_stats"],
+            variables.get("batch_stats", {}),
             flatten_frames(frames),
             per_frame_keys(keys, length),
             selected.reshape(-1),
@@ -143,7 +156,7 @@ def _classify(
     stats = jax.tree.map(
         lambda new, old: jnp.where(count > 0, new / jnp.maximum(count, 1), old),
         total,
-        variables["batch_stats"],
+        before,
     )
     return logits, stats
 

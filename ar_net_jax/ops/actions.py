@@ -1,10 +1,11 @@
-"""What the policy may choose for a frame, and how a skip spreads over the frames that follow it.
+"""What may be decided about a frame, what that calls, and how a skip spreads over later frames.
 
-Actions are numbered as in the paper (Section 3.2): first the L resolutions in descending order,
-then the M skips in ascending order. "Skip F" leaves out the frame it is chosen on and the F - 1
+AR-Net's actions are numbered as in the paper (Section 3.2): first the L resolutions in descending
+order, then the M skips in ascending order. "Skip F" leaves out the frame it is chosen on and the F - 1
 frames after it; those later frames are *covered*: they carry on the skip and decide nothing.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jax
@@ -12,6 +13,56 @@ import jax.numpy as jnp
 import numpy as np
 
 Array = jax.Array
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a method may decide about a frame, and how often each of its networks then runs.
+
+    A method that treats every frame alike has one choice.
+
+    Attributes:
+        names: a short name for each of the A choices, such as `224px` or `skip 2`.
+        calls: by network, how often it runs per frame spent in each choice, A numbers. "Skip F"
+            covers F frames with one look of the policy: 1 / F.
+        overhead: the networks whose cost is that of deciding, not of what was decided. The
+            efficiency loss leaves them out.
+        skip_lengths: how many frames each choice leaves out, A numbers; 0 for one that processes
+            its frame. Empty where no choice reaches beyond its own frame.
+    """
+
+    names: tuple[str, ...]
+    calls: Mapping[str, tuple[float, ...]]
+    overhead: tuple[str, ...] = ()
+    skip_lengths: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def count(self, one_hot: Array) -> dict[str, Array]:
+        """How often each network has to run for each video.
+
+        Args:
+            one_hot: float32 [B, T, A], the choice made on every frame; zero on padding.
+
+        Returns:
+            float32 [B] by network.
+        """
+        frames = jnp.sum(one_hot, axis=1)
+        # Not a matrix product: those round to bfloat16 on TPU.
+        return {name: jnp.sum(frames * np.array(per), -1) for name, per in self.calls.items()}
+
+    def expected(self, usage: np.ndarray, num_frames: float) -> dict[str, float]:
+        """How often each network runs in a video of which a given share went to each choice.
+
+        Args:
+            usage: [A], shares that sum to 1.
+            num_frames: of the video.
+        """
+        return {
+            name: float(np.dot(usage, np.asarray(per))) * num_frames
+            for name, per in self.calls.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -51,6 +102,22 @@ class ActionSpace:
     def policy_visits(self) -> tuple[float, ...]:
         """How many frames the policy looks at per frame of each action: 1, or 1/F for skip F."""
         return (1.0,) * self.num_resolutions + tuple(1.0 / f for f in self.skips)
+
+
+def policy_choices(space: ActionSpace, served: int, policy: str, recurrent: str) -> Choices:
+    """The actions as choices: which networks run on a frame of each, and how often.
+
+    Args:
+        space: the actions.
+        served: how many of the resolutions have a network of their own; the policy's own
+            prediction serves the rest.
+        policy: name of the network that looks at each frame that no skip covers.
+        recurrent: name of the one that runs after it.
+    """
+    names, count = space.names, space.num_actions
+    own = {names[i]: tuple(float(action == i) for action in range(count)) for i in range(served)}
+    looks = {policy: space.policy_visits, recurrent: space.policy_visits}
+    return Choices(names, own | looks, (policy, recurrent), tuple(space.skip_lengths.tolist()))
 
 
 def advance_skip(remaining: Array, length: Array) -> tuple[Array, Array]:

@@ -40,3 +40,20 @@ def sample(logits: Array, noise: Array, tau: Array | float) -> Array:
 def argmax_one_hot(logits: Array) -> Array:
     """The most likely action as a one-hot vector, without gradient: float32 [..., A]."""
     return jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1], dtype=jnp.float32)
+
+
+def temperature(epoch: jax.typing.ArrayLike, tau0: float = 5.0, rate: float = -0.045) -> jax.Array:
+    """Gumbel-Softmax temperature, annealed exponentially (section 4.1 of the paper).
+
+    Args:
+        epoch: epochs since the start of the joint stage; a number or an array.
+        tau0: temperature at epoch 0.
+        rate: exponent per epoch.
+
+    Returns:
+        float32 `tau0 * exp(rate * epoch)`, of the shape of `epoch`.
+
+    >>> round(float(temperature(46)), 4)
+    0.6309
+    """
+    return jnp.asarray(tau0 * jnp.exp(rate * jnp.asarray(epoch, jnp.float32)), jnp.float32)

@@ -5,9 +5,7 @@ import json
 import math
 import os
 import pathlib
-import platform
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -17,10 +15,6 @@ import rich.table
 
 from ar_net_jax.reporting.curve import plot_curve
 
-_PACKAGES = (
-    "ar_net_jax jax jaxlib flax optax orbax-checkpoint grain tensorflow-datasets array_record "
-    "ml_collections clu numpy av pillow matplotlib"
-).split()
 _REQUIRED = ("approach mAP top1 gflops_per_frame gflops_per_video gflops_convention usage").split()
 # Short enough for a terminal of 80 columns; /f and /V, per frame and per video, as in the paper.
 _COLUMNS = ("Approach", "mAP (%)", "Top-1 (%)", "GFLOPs/f", "GFLOPs/V", "Counted")
@@ -125,17 +119,6 @@ def print_table(
     for row, style in zip(_rows(results, chance), [*styles, "dim"]):
         table.add_row(*row, style=style)
     (console or rich.console.Console()).print(table)
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of Python, of this package and of the libraries a result depends on."""
-    versions = {"python": platform.python_version(), "platform": platform.platform()}
-    for name in _PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
 
 
 def _rows(

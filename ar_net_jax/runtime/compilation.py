@@ -1,4 +1,4 @@
-"""JAX's cache of compiled programs, so that a restart does not compile again."""
+"""JAX's persistent compilation cache, so that a restart does not compile again."""
 
 import os
 from collections import Counter
@@ -11,16 +11,24 @@ _counts: Counter[str] = Counter()
 
 
 def keep_compiled_programs(directory: epath.PathLike) -> None:
-    """Keeps compiled programs in a folder, local or remote, and uses those it finds there.
+    """Keeps compiled programs in a folder, local or in a bucket, and uses those found there.
 
     A cache that the user has chosen (JAX_COMPILATION_CACHE_DIR) is left in place.
     """
-    if not jax.config.jax_compilation_cache_dir:
-        jax.config.update("jax_compilation_cache_dir", os.fspath(directory))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    if not _cache_directory():
+        _configure("jax_compilation_cache_dir", os.fspath(directory))
+        _configure("jax_persistent_cache_min_compile_time_secs", 0.5)
     if not _counts:
         _counts["listening"] = 1
         jax.monitoring.register_event_listener(_count)
+
+
+def _cache_directory() -> str | None:
+    return jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined, no-any-return]
+
+
+def _configure(name: str, value: str | float) -> None:
+    jax.config.update(name, value)  # type: ignore[no-untyped-call]
 
 
 def _count(event: str, **_: str | int) -> None:
@@ -29,9 +37,9 @@ def _count(event: str, **_: str | int) -> None:
 
 
 def describe_programs() -> str:
-    """How many of the programs that this process needed so far were found compiled."""
+    """How many of the programs that this process needed so far came from the cache."""
     found, asked = _counts["cache_hits"], _counts["compile_requests_use_cache"]
-    directory = jax.config.jax_compilation_cache_dir
+    directory = _cache_directory()
     if not directory:
         return "compiled programs are not kept"
     return f"{found} of {asked} compiled programs came from {directory}"

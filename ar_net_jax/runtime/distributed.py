@@ -1,4 +1,4 @@
-"""The processes of a job: who they are, and how they join before anything is computed."""
+"""The processes of a job: which they are, and how they join before anything is computed."""
 
 import dataclasses
 import os
@@ -8,7 +8,7 @@ import jax
 from jax.experimental import multihost_utils
 
 from ar_net_jax.errors import UserError
-from ar_net_jax.runtime.barrier import call_roll
+from ar_net_jax.runtime.barrier import wait_at_barrier
 
 _LAUNCHERS = "a TPU slice, Slurm or Open MPI"
 _TASK_COUNTS = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
@@ -19,9 +19,9 @@ class Job:
     """A process's place in its job.
 
     Attributes:
-        coordinator: host:port of the first process.
-        num_processes: how many there are.
-        process_id: which one this is.
+        coordinator: host:port of process 0.
+        num_processes: size of the job.
+        process_id: rank of this process, from 0.
         local_device_ids: the devices of the machine that belong to this process; None for all.
     """
 
@@ -38,36 +38,39 @@ def find_job(
     *,
     timeout: int = 300,
 ) -> Job | None:
-    """Finds out which processes belong together.
+    """Finds this process's place in its job.
 
     What is not given is taken from the launcher: TPU metadata, Slurm or Open MPI.
 
     Args:
-        coordinator: host:port of the first process.
-        num_processes: how many there are; 1 makes this one a job of its own.
-        process_id: which one this is.
-        timeout: seconds to wait for the first process's name to be known.
+        coordinator: host:port of process 0.
+        num_processes: size of the job; 1 makes this process a job by itself.
+        process_id: rank of this process, from 0.
+        timeout: seconds to wait until the launcher knows the address of process 0.
 
     Returns:
-        The job, or None where this process is alone.
+        The job, or None where this process is the only one.
 
     Raises:
-        UserError: given and found do not make a whole.
+        UserError: part of it is neither given nor known to the launcher, or the rank is impossible.
     """
     if num_processes == 1:
         return None
     given = (coordinator, num_processes, process_id)
-    found = (*given, None) if None not in given else _ask_launcher(*given, timeout)
-    if found[1] == 1 or (given == (None, None, None) and None in found[:3]):
+    devices = None
+    if None in given:
+        coordinator, num_processes, process_id, devices = _ask_launcher(*given, timeout)
+    found = (coordinator, num_processes, process_id)
+    if num_processes == 1 or (given == (None, None, None) and None in found):
         return None
     names = ("--coordinator", "--num_processes", "--process_id")
     missing = [name for name, value in zip(names, found) if value is None]
-    if missing:
+    if coordinator is None or num_processes is None or process_id is None:
         raise UserError(
             f"{', '.join(missing)}: missing; give all three of {', '.join(names)}, or start the "
             f"processes through {_LAUNCHERS}, which tell them"
         )
-    job = Job(*found)
+    job = Job(coordinator, num_processes, process_id, devices)
     if not 0 <= job.process_id < job.num_processes:
         raise UserError(
             f"--process_id={job.process_id}: must lie in 0..{job.num_processes - 1} for "
@@ -78,17 +81,22 @@ def find_job(
 
 def _ask_launcher(
     coordinator: str | None, num_processes: int | None, process_id: int | None, timeout: int
-) -> tuple:
+) -> tuple[str | None, int | None, int | None, Sequence[int] | None]:
+    """Fills in what the launcher knows: coordinator, number of processes, rank, local devices.
+
+    The only private part of JAX in the package. `jax.distributed` has `initialize`,
+    `is_initialized` and `shutdown` and nothing that says what `initialize` found, but the barrier
+    has to know it beforehand.
+    """
     try:
-        # What jax.distributed.initialize() asks itself; needed beforehand for the roll call.
         from jax._src.clusters import ClusterEnv
 
         return ClusterEnv.auto_detect_unset_distributed_params(
             coordinator, num_processes, process_id, None, None, timeout
         )
     except (ImportError, AttributeError, TypeError) as error:
-        # It is no public part of JAX. Without it a lone process still runs; one of several must
-        # not take itself for a lone one.
+        # A JAX that has changed this. A single process still runs without it; one of several must
+        # not take itself for a single one.
         tasks = [os.environ.get(name, "1") for name in _TASK_COUNTS]
         if any(count != "1" for count in tasks):
             raise UserError(
@@ -108,15 +116,15 @@ def join(job: Job, timeout: int = 300) -> None:
         timeout: seconds to wait for the others.
 
     Raises:
-        UserError: some did not come, or do not agree with each other.
+        UserError: some did not arrive, or were given different jobs.
     """
-    call_roll(job.coordinator, job.num_processes, job.process_id, timeout)
+    wait_at_barrier(job.coordinator, job.num_processes, job.process_id, timeout)
     jax.distributed.initialize(
         job.coordinator,
         job.num_processes,
         job.process_id,
         job.local_device_ids,
-        # All is known by now.
+        # `find_job` has asked the launcher already.
         cluster_detection_method="deactivate",
         initialization_timeout=timeout,
     )
@@ -128,6 +136,6 @@ def is_first() -> bool:
 
 
 def wait_for_all(name: str) -> None:
-    """Returns once all processes have called this with the same name."""
+    """A barrier within the joined job: returns once all have called this with the same name."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)

@@ -1,4 +1,4 @@
-"""The device mesh, and how batches and variables are laid over it, on one host or many."""
+"""The device mesh, and how batches and variables are sharded over it, on one host or many."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -9,11 +9,11 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from ar_net_jax.config.config import Config
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config
 
 Tree = Any
-# The parts of a batch that the device needs; the rest stays on the host.
+# The fields of a batch that the devices need; the rest stays on the host.
 DEVICE_FIELDS = ("frames", "labels", "example_id", "epoch", "mask")
 
 
@@ -24,12 +24,12 @@ def make_mesh() -> Mesh:
 
 def replicated(mesh: Mesh) -> NamedSharding:
     """The sharding of variables: a full copy on each device."""
-    return NamedSharding(mesh, PartitionSpec())
+    return NamedSharding(mesh, PartitionSpec())  # type: ignore[no-untyped-call]
 
 
 def sharded(mesh: Mesh) -> NamedSharding:
     """The sharding of a batch: split over `data` along the first dimension."""
-    return NamedSharding(mesh, PartitionSpec("data"))
+    return NamedSharding(mesh, PartitionSpec("data"))  # type: ignore[no-untyped-call]
 
 
 def check_divisible(batch_size: int, mesh: Mesh, field: str) -> None:
@@ -56,80 +56,92 @@ def check_batch(config: Config, mesh: Mesh) -> None:
 def local_rows(batch_size: int, mesh: Mesh) -> list[int]:
     """The rows of a batch that lie on this process's devices, ascending.
 
-    They follow from the mesh and not from the number of the process, because `make_mesh` may
+    They follow from the mesh and not from the rank of the process, because `make_mesh` may
     order the devices of a TPU slice by their place in the network.
     """
     slices = sharded(mesh).addressable_devices_indices_map((batch_size,)).values()
-    return sorted({row for (rows,) in slices for row in range(*rows.indices(batch_size))})
+    return sorted(
+        {row for index in slices if index for row in range(*index[0].indices(batch_size))}
+    )
 
 
-def place(variables: Tree, mesh: Mesh) -> Tree:
-    """Copies of arrays, the same on all processes, on every device."""
-    return lay_out(variables, replicated(mesh))
+def replicate(variables: Tree, mesh: Mesh) -> Tree:
+    """Copies arrays, the same on all processes, to every device."""
+    return shard(variables, replicated(mesh))
 
 
-def lay_out(arrays: Tree, shardings: Tree) -> Tree:
-    """Lays arrays over the devices of all processes.
+def shard(arrays: Tree, shardings: Tree) -> Tree:
+    """Moves arrays to the devices of all processes.
 
     Args:
-        arrays: host or device arrays that are the same on all processes, or lie over all of them.
+        arrays: host or device arrays that are the same on all processes, or global arrays.
         shardings: one for all, or a tree of them like `arrays`.
+
+    Returns:
+        Global arrays with these shardings.
     """
     if jax.process_count() == 1:
         return jax.device_put(arrays, shardings)
     if isinstance(shardings, NamedSharding):
         shardings = jax.tree.map(lambda _: shardings, arrays)
-    return jax.tree.map(_place_one, arrays, shardings)
+    return jax.tree.map(_shard_one, arrays, shardings)
 
 
-def _place_one(array: Any, sharding: NamedSharding) -> jax.Array:
+def _shard_one(array: Any, sharding: NamedSharding) -> jax.Array:
     if isinstance(array, jax.Array) and not array.is_fully_addressable:
-        return jax.device_put(array, sharding)
-    # `device_put` would compare the processes' copies, and takes one that a process has put on its
-    # only device for something to be sent elsewhere.
+        moved: jax.Array = jax.device_put(array, sharding)
+        return moved
+    # `device_put` would compare the copies of all processes, and would take an array on a process's
+    # only device for one that is to be sent to another process.
     host = np.asarray(array)
     return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
 
-def put_rows(rows: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+def shard_rows(rows: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """Starts to move arrays to the devices, split along their first dimension.
 
     Args:
-        rows: the rows of `local_rows`; the others come from the other processes.
-        mesh: the devices.
+        rows: those of `local_rows`; the others come from the other processes.
+        mesh: with the axis `data`.
+
+    Returns:
+        Global arrays with the rows of all processes.
     """
-    return jax.make_array_from_process_local_data(sharded(mesh), dict(rows))
+    make = jax.make_array_from_process_local_data
+    arrays: dict[str, jax.Array] = make(sharded(mesh), dict(rows))  # type: ignore[no-untyped-call]
+    return arrays
 
 
 def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """Starts the transfer of a batch to the devices; only uint8 frames and indices cross.
+    """Starts to move the fields of a batch that the devices need.
 
     Args:
         batch: this process's rows.
-        mesh: the devices.
+        mesh: with the axis `data`.
 
     Returns:
-        The batch of all processes.
+        The batch of all processes, as global arrays.
     """
-    return put_rows({name: batch[name] for name in DEVICE_FIELDS if name in batch}, mesh)
+    return shard_rows({name: batch[name] for name in DEVICE_FIELDS if name in batch}, mesh)
 
 
 def gather(arrays: Tree) -> Tree:
-    """Arrays that lie over the devices of all processes as numpy arrays, whole on each process."""
+    """Fetches global arrays whole, as numpy arrays on every process."""
     if jax.process_count() == 1:
         return jax.device_get(arrays)
     return multihost_utils.process_allgather(arrays, tiled=True)
 
 
 def gather_rows(rows: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, np.ndarray]:
-    """The rows of all processes from the rows of each, in the order of the batch."""
+    """Joins the rows of all processes, in the order of the batch, on every process."""
     if jax.process_count() == 1:
         return dict(rows)
-    return gather(put_rows(rows, mesh))
+    gathered: dict[str, np.ndarray] = gather(shard_rows(rows, mesh))
+    return gathered
 
 
 class DevicePrefetch:
-    """Keeps the next batches on their way to the devices."""
+    """Keeps the next batches in transfer to the devices."""
 
     def __init__(
         self,
@@ -140,8 +152,8 @@ class DevicePrefetch:
         """Wraps an endless iterator.
 
         Args:
-            source: of batches on the host; closed with this object where it can be.
-            put: moves a batch to the devices without waiting.
+            source: of batches on the host; closed with this object if it has a `close`.
+            put: starts to move a batch to the devices.
             depth: batches fetched ahead.
         """
         self._source, self._put, self._depth = source, put, depth
@@ -158,7 +170,7 @@ class DevicePrefetch:
         return self._queue.popleft()
 
     def close(self) -> None:
-        """Lets go of the batches, and of the processes that make them."""
+        """Drops the batches, and closes the source, which ends its worker processes."""
         self._queue.clear()
         if hasattr(self._source, "close"):
             self._source.close()

@@ -1,54 +1,54 @@
-"""Notice that the machine is about to be taken away: SIGTERM, on one process or on all at once."""
+"""Preemption: SIGTERM says that the machine is about to be taken away, to one process or to all."""
 
 import itertools
 import signal
 import threading
 import types
-from collections.abc import Iterable, Iterator
-from typing import Self, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Self, TypeVar
 
 import jax
 from jax.experimental import multihost_utils
 
 Item = TypeVar("Item")
 
-# JAX lets all processes stop at the same call by counting them, so the count goes on as long as
-# the process does.
+# JAX identifies a sync point by a step number that must never fall, even over several trainings in
+# one process; so the calls are numbered over the life of the process.
 _calls = itertools.count(1)
 
 
 class Interrupted(Exception):
-    """The notice came in the midst of something that can be done again."""
+    """Preemption was requested during work that can be repeated, such as an evaluation."""
 
 
-class PreemptionNotice:
+class PreemptionHandler:
     """Tells whether the machine is to be given up; used as a context manager around training.
 
-    One process listens to SIGTERM itself. Of several, each that gets SIGTERM tells the others
-    through JAX's coordination service, and all of them see the notice at the same call.
+    A single process handles SIGTERM itself. Of several, each that gets SIGTERM tells the others
+    through JAX's coordination service, and all of them learn of it at the same call.
     """
 
     def __init__(self) -> None:
-        self._noted = False
-        self._before: signal.Handlers | None = None
+        self._requested = False
+        self._previous: Callable[[int, types.FrameType | None], Any] | int | None = None
 
-    def reached(self) -> bool:
+    def requested(self) -> bool:
         """Whether to save and stop here. All processes must call this equally often."""
         if jax.process_count() == 1:
-            return self._noted
+            return self._requested
         return multihost_utils.reached_preemption_sync_point(next(_calls))
 
-    def watch(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Hands items on, and raises `Interrupted` once the notice has come."""
+    def interruptible(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Yields the items, and raises `Interrupted` once preemption is requested."""
         for item in items:
-            if self.reached():
+            if self.requested():
                 raise Interrupted
             yield item
 
     def __enter__(self) -> Self:
         main = threading.current_thread() is threading.main_thread()
         if jax.process_count() == 1 and main:
-            self._before = signal.signal(signal.SIGTERM, self._note)
+            self._previous = signal.signal(signal.SIGTERM, self._handle)
         return self
 
     def __exit__(
@@ -57,8 +57,8 @@ class PreemptionNotice:
         error: BaseException | None,
         trace: types.TracebackType | None,
     ) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
+        if self._previous is not None:
+            signal.signal(signal.SIGTERM, self._previous)
 
-    def _note(self, number: int, frame: types.FrameType | None) -> None:
-        self._noted = True
+    def _handle(self, number: int, frame: types.FrameType | None) -> None:
+        self._requested = True

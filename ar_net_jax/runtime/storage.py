@@ -1,16 +1,19 @@
 """Where runs and models live: a local or shared folder, or a bucket of Google Cloud Storage.
 
-A bucket has no folders that could be renamed and no files that could grow. An object that is
-written appears whole, so what must never be seen half-written is written there without a detour.
+A bucket has no folders that could be renamed and no files that could grow. But an object appears
+there only once it is whole, so what must never be seen half-written is written to it directly.
 """
 
 import functools
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from etils import epath
 
-from ar_net_jax.errors import UserError
+from ar_net_jax.errors import UserError, first_line
 
 _BUCKETS = "gs://"
 
@@ -25,7 +28,7 @@ def is_remote(path: epath.PathLike) -> bool:
 
 
 def absolute(path: epath.PathLike) -> epath.Path:
-    """The absolute path; what is in a bucket has no other.
+    """The absolute path; a path in a bucket already is.
 
     >>> absolute("gs://bucket/run")
     PosixGPath('gs://bucket/run')
@@ -36,13 +39,13 @@ def absolute(path: epath.PathLike) -> epath.Path:
 
 
 def open_storage(directory: epath.PathLike) -> epath.Path:
-    """The path of a run or a model, once it is sure that it can be reached.
+    """The path of a run or a model, after checking that it can be reached.
 
     Args:
-        directory: local, which need not exist, or `gs://BUCKET/...`.
+        directory: a local one, which need not exist, or `gs://BUCKET/...`.
 
     Raises:
-        UserError: storage of another kind, a package that is missing, a bucket that cannot be
+        UserError: the storage is of another kind, a package is missing, or the bucket cannot be
             opened.
     """
     text = os.fspath(directory)
@@ -62,29 +65,74 @@ def open_storage(directory: epath.PathLike) -> epath.Path:
 
 
 def local_path(flag: str, path: epath.PathLike) -> Path:
-    """The path of something that is only ever written locally.
+    """The path given by a flag, for what can only be local.
 
     Raises:
-        UserError: it lies in a bucket.
+        UserError: it is in a bucket.
     """
     if is_remote(path):
         raise UserError(f"{flag}: {os.fspath(path)} is in a bucket; give a local path")
     return Path(path)
 
 
-def write_text(path: epath.Path, text: str) -> None:
-    """Writes a file in one move: a kill leaves what was there before, or all of the new."""
+def write_whole(path: epath.PathLike, content: str | bytes | Callable[[Path], object]) -> None:
+    """Writes a file in one move: a kill leaves what was there before, or all of the new.
+
+    Args:
+        path: of the file; an earlier one is replaced.
+        content: UTF-8 text, bytes, or a function that writes the file whose path it is given; that
+            one lies beside `path`, so `path` must be local.
+
+    Raises:
+        OSError: it cannot be written; what was there before is left.
+    """
+    path = epath.Path(path)
     if is_remote(path):
-        path.write_text(text)
+        _fill(path, content)
         return
-    partial = path.with_suffix(".partial")
-    partial.write_text(text)
-    partial.replace(path)
+    fresh = path.with_name(f".{path.name}.new")
+    try:
+        _fill(fresh, content)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def write_text(path: epath.PathLike, text: str) -> None:
+    """As `write_whole`."""
+    write_whole(path, text)
+
+
+def write_output(path: epath.PathLike, content: str | bytes | Callable[[Path], object]) -> None:
+    """As `write_whole`, for a file whose place the user has chosen.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        reason = error.strerror or first_line(error)
+        raise UserError(f"{os.fspath(path)}: cannot be written ({reason})") from None
+
+
+def write_json(path: epath.PathLike, value: Any) -> None:
+    """Writes a value as indented JSON, as `write_output` does."""
+    write_output(path, json.dumps(value, indent=2) + "\n")
+
+
+def _fill(path: epath.Path, content: str | bytes | Callable[[Path], object]) -> None:
+    if callable(content):
+        content(Path(path))
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        path.write_text(content)
 
 
 @functools.cache
 def _open_bucket(directory: str, bucket: str) -> None:
-    """Asks for a bucket as orbax will, so that what is wrong shows before any work."""
+    """Opens a bucket as orbax will, so that an error shows before any work is done."""
     try:
         import fsspec
         import gcsfs  # noqa: F401
@@ -93,16 +141,15 @@ def _open_bucket(directory: str, bucket: str) -> None:
         raise UserError(
             f"{directory}: {error.name or error} is missing; pip install 'ar_net_jax[gcs]'"
         ) from error
-    # Other processes, and tensorstore in this one, write to the same bucket unseen by gcsfs, so
-    # what it remembers of a folder would be out of date.
+    # Other processes, and tensorstore in this one, write to the same bucket without gcsfs, whose
+    # cached listings would then be out of date.
     fsspec.config.conf.setdefault("gcs", {}).setdefault("use_listings_cache", False)
     try:
         storage.Client().get_bucket(bucket)
     except Exception as error:  # Of google.auth, google.api_core, requests, or an OSError.
-        reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(
-            f"{directory}: the bucket cannot be opened ({reason[0]}); see that it exists, that "
-            "GOOGLE_CLOUD_PROJECT names its project, and that `gcloud auth application-default "
-            "login` or the machine's service account may read it (storage.buckets.get) and write "
-            "its objects"
+            f"{directory}: the bucket cannot be opened ({first_line(error)}); see that it exists, "
+            "that GOOGLE_CLOUD_PROJECT names its project, and that `gcloud auth "
+            "application-default login` or the machine's service account may read it "
+            "(storage.buckets.get) and write its objects"
         ) from error

@@ -4,21 +4,17 @@ import dataclasses
 import math
 import os
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import rich.box
-import rich.console
-import rich.table
 from jax.sharding import Mesh
 
-from ar_net_jax.config.config import Config
 from ar_net_jax.costs.counting import count_macs
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config
 from ar_net_jax.runtime import mesh as devices
-from ar_net_jax.runtime.distributed import is_first
-from ar_net_jax.training import parts as stages
 from ar_net_jax.training.program import build_program
 from ar_net_jax.training.state import TrainState, state_shardings
 
@@ -27,14 +23,6 @@ Tree = Any
 _MAX_LABELS = 3
 # The batch that the step works on, and those of `DevicePrefetch` behind it.
 _BATCHES = 3
-_NOTE = (
-    "Memory of each device in GiB. state: parameters, statistics, momentum, and the copy of the "
-    "best epoch; batches: the present one and those on their way; step: what the step needs "
-    "besides. TFLOPs of one step on all devices: two for each multiply-accumulate of convolutions "
-    "and matrix products; recomputed ones and those with zeros count too, and the routed form "
-    "counts as if every frame had been chosen for every network. In brackets XLA's count for one "
-    "device, with elementwise work, without zeros, and the body of a loop once."
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +77,7 @@ def dry_run(config: Config) -> list[StageCheck]:
 def _check_stage(config: Config, index: int, mesh: Mesh) -> StageCheck:
     stage = config.stages[config.stage_order[index]]
     variables = jax.eval_shape(
-        lambda key: stages.initial_variables(config, stage, key), jax.random.key(0)
+        lambda key: config.build_method().initial_variables(key, stage), jax.random.key(0)
     )
     program = build_program(config, index, variables["params"], mesh)
     state = jax.eval_shape(lambda v: TrainState.create(v, program.optimizer), variables)
@@ -149,15 +137,13 @@ def memory_limit(mesh: Mesh) -> int:
     return host // len(mesh.local_devices)
 
 
-def check_memory(config: Config) -> None:
-    """Prints what `dry_run` finds, and says what to change where a stage does not fit.
+def require_fit(config: Config, checks: Sequence[StageCheck]) -> None:
+    """Raises UserError, with what to change, if a stage needs more memory than a device has.
 
-    Raises:
-        UserError: a stage needs more memory than a device has, or as `dry_run`.
+    Args:
+        config: the run.
+        checks: from `dry_run`.
     """
-    checks = dry_run(config)
-    if is_first():
-        _print_checks(config, checks)
     too_large = [check for check in checks if not check.fits]
     if too_large:
         worst = max(too_large, key=lambda check: check.needed)
@@ -167,30 +153,3 @@ def check_memory(config: Config) -> None:
             f"{config.optimizer.micro_batches}), set config.model.remat=True or "
             "config.optimizer.shard_state=True, or use more devices"
         )
-
-
-def _print_checks(config: Config, checks: list[StageCheck]) -> None:
-    device, count = jax.devices()[0], jax.device_count()
-    parts = config.optimizer.micro_batches
-    table = rich.table.Table(
-        title=f"{config.data.batch_size} videos x {config.data.num_frames} frames in {parts} "
-        f"part{'s' * (parts > 1)}, {config.model.dtype}, on {count} x {device.device_kind} "
-        f"with {checks[0].limit / 2**30:.3g} GiB",
-        caption=_NOTE,
-        caption_justify="left",
-        box=rich.box.SIMPLE,
-    )
-    table.add_column("stage", no_wrap=True)
-    columns = ("state", "batches", "step", "in all", "fits", "TFLOPs (XLA)", "compiled")
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    for check in checks:
-        sizes = (check.state, check.batches, check.step, check.needed)
-        table.add_row(
-            check.name,
-            *(f"{size / 2**30:.3g}" for size in sizes),
-            "yes" if check.fits else "no",
-            f"{check.flops / 1e12:.3g} ({check.xla_flops / 1e12:.3g})",
-            f"{check.seconds:.0f} s",
-        )
-    rich.console.Console().print(table)

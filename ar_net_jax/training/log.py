@@ -1,4 +1,4 @@
-"""What a stage tells of itself while it runs: bar, lines, scalars, examples, profile."""
+"""The reports of a running stage: progress bar, lines, scalars, examples, profile."""
 
 import contextlib
 import dataclasses
@@ -11,12 +11,12 @@ import jax
 from etils import epath
 from tqdm import tqdm
 
-from ar_net_jax.config.config import Config
+from ar_net_jax.experiment import Config
 from ar_net_jax.runtime.compilation import describe_programs
 from ar_net_jax.runtime.distributed import is_first
-from ar_net_jax.training.nan_guard import LossWatch
+from ar_net_jax.training.nan_guard import NaNGuard
 from ar_net_jax.training.profiling import StepProfile
-from ar_net_jax.training.progress import Pace, progress_line
+from ar_net_jax.training.progress import Throughput, progress_line
 from ar_net_jax.training.writers import ExampleLog, ScalarWriter
 
 Batch = dict[str, jax.Array]
@@ -29,9 +29,9 @@ class Reporting:
     Attributes:
         lines: print a line every `config.log_every` steps.
         profile: first and last step of each stage to profile, or None.
-        examples: record which examples each step saw.
-        title: of the run, to go before the stage's name on the bar.
-        row: of the bar, where several runs show theirs at a time.
+        examples: record which examples each step was given.
+        title: of the run, shown before the stage's name on the bar.
+        row: the terminal row of the bar, where several runs show theirs at once; 0 for the first.
     """
 
     lines: bool = False
@@ -49,23 +49,25 @@ class StageLog:
         config: Config,
         stage: str,
         directory: epath.Path,
-        span: tuple[int, int],
+        reporting: Reporting,
         *,
         progress: bool,
-        reporting: Reporting,
+        done: int,
+        last: int,
     ) -> None:
         """Opens the history.
 
         Args:
-            config: the run.
-            stage: name of the stage.
+            config: of the run.
+            stage: its name.
             directory: of the stage's history.
-            span: steps done before, and steps of the whole stage.
+            reporting: what to show and record besides.
             progress: whether to show a bar.
-            reporting: what else.
+            done: steps taken before; what was written for later ones is dropped.
+            last: the last step of the stage.
         """
-        done, self._last = span
-        self._stage, self._lines = stage, reporting.lines and is_first()
+        self._stage, self._last = stage, last
+        self._lines = reporting.lines and is_first()
         self._stack = contextlib.ExitStack()
         self._writer = self._stack.enter_context(ScalarWriter(directory, resume_step=done))
         self._examples = None
@@ -83,43 +85,43 @@ class StageLog:
                 desc=f"{reporting.title} {stage}".lstrip(),
                 position=reporting.row or None,
                 unit="step",
-                # Beside lines, in a log file a bar would only be in the way.
+                # None shows it in a terminal only: in a log file, the lines are enough.
                 disable=(None if reporting.lines else False) if progress and is_first() else True,
                 dynamic_ncols=True,
             )
         )
         self._first = done + 1
         self._usage = [f"usage/{name}" for name in config.model.space.names]
-        self._pace = Pace(config.data.batch_size * config.data.num_frames, self._last)
+        self._throughput = Throughput(config.data.batch_size * config.data.num_frames, self._last)
 
-    def next_batch(self, step: int, batches: Iterator[Batch], watch: LossWatch) -> Batch:
-        """The batch for a step that is about to be taken."""
+    def next_batch(self, step: int, batches: Iterator[Batch], guard: NaNGuard) -> Batch:
+        """The batch of a step that is about to be taken."""
         self._profile.before(step)
-        return self._pace.next_of(batches, watch)
+        return self._throughput.next_batch(batches, guard)
 
     def step_done(self, step: int, batch: Batch, loss: jax.Array) -> None:
-        """A step has been sent to the devices."""
+        """To be called once a step is queued on the devices."""
         if self._examples is not None:
             self._examples.write(step, batch)
         self._profile.after(step, loss)
         self._bar.update()
         if step == self._first:
-            # From here on nothing is compiled any more, so rates mean something.
-            jax.block_until_ready(loss)
-            self._pace.resume(step)
+            # The first step also compiles; rates are measured from here on.
+            loss.block_until_ready()
+            self._throughput.resume(step)
             self._say(f"{self._stage}: {describe_programs()}")
 
     def report(self, step: int, metrics: Mapping[str, jax.Array], learning_rate: float) -> None:
-        """Shows and writes a step's metrics; waits for them."""
+        """Shows and writes a step's metrics; waits until they are computed."""
         fetched = {name: float(value) for name, value in jax.device_get(metrics).items()}
         # A step returns them sorted by name; actions have an order of their own.
         values = {name: fetched[name] for name in self._usage if name in fetched} | fetched
         values["learning_rate"] = learning_rate
-        pace = self._pace.figures(step)
+        rates = self._throughput.rates(step)
         self._writer.write(step, values, stage=self._stage)
-        self._writer.write_events(step, pace, stage=f"{self._stage}/speed")
+        self._writer.write_events(step, rates, stage=f"{self._stage}/speed")
         self._bar.set_postfix_str(f"loss {values['loss']:.3f}", refresh=False)
-        self._say(progress_line(self._stage, step, self._last, values, pace))
+        self._say(progress_line(self._stage, step, self._last, values, rates))
 
     def write_scores(self, step: int, scores: Mapping[str, float]) -> None:
         """Shows and writes validation mAP in percent by part."""
@@ -129,11 +131,11 @@ class StageLog:
         self._say(f"{self._stage} {step}/{self._last} | validation mAP {shown}")
 
     def resume(self, step: int) -> None:
-        """Training goes on after an evaluation, whose time is not that of the steps."""
-        self._pace.resume(step)
+        """To be called after an evaluation, so that its time does not count as that of steps."""
+        self._throughput.resume(step)
 
     def flush(self) -> None:
-        """Sees that what was written is where a killed run leaves it."""
+        """Makes what was written so far survive a kill."""
         self._writer.flush()
         if self._examples is not None:
             self._examples.flush()

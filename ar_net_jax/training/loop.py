@@ -1,8 +1,8 @@
-"""The training loop: stage after stage, resumable at any moment by running it again.
+"""A whole training: stage after stage; the same call goes on where an earlier one stopped.
 
-A run lives in its work directory: `stages/<name>/` holds what a finished stage handed on,
-`checkpoints/<name>/` the running state of the present one, `model/` the finished model. All
-processes of a job share the directory; the first of them writes what is not a checkpoint.
+A run lives in its work directory: `stages/<name>/` holds the variables and the record of a finished
+stage, `checkpoints/<name>/` the state of the stage that is under way, `model/` the finished model.
+All processes of a job share the directory; the first of them writes what is not a checkpoint.
 """
 
 import contextlib
@@ -14,17 +14,17 @@ from typing import Any
 from etils import epath
 
 from ar_net_jax.checkpoints import holds_model, load_model, save_model
-from ar_net_jax.config.config import Config
 from ar_net_jax.data.source import VideoSource
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config
 from ar_net_jax.runtime.distributed import is_first, wait_for_all
-from ar_net_jax.runtime.preemption import PreemptionNotice
+from ar_net_jax.runtime.preemption import PreemptionHandler
 from ar_net_jax.runtime.storage import write_text
 from ar_net_jax.training.log import Reporting
-from ar_net_jax.training.stage import StageRunner
+from ar_net_jax.training.stage import Run, StageRecord, run_stage
 
 _STAGE_RECORD = "stage.json"
-# Fields of config.data that say how the same examples are read, and may change within a run.
+# Fields of config.data that decide how the same examples are read; they may change within a run.
 _HOW_TO_READ = ("source_dir", "data_dir", "num_threads", "num_workers")
 
 
@@ -38,58 +38,58 @@ def train(
     reporting: Reporting | None = None,
     until: str | None = None,
 ) -> epath.Path:
-    """Trains a model through all stages, or goes on where an earlier call stopped.
+    """Trains a model through all stages, or resumes where an earlier call stopped.
 
     All processes of a job must call this.
 
     Args:
-        config: the run.
-        workdir: its work directory, local or remote, see the module's docstring.
+        config: of the run.
+        workdir: local or in a bucket; see the module's docstring for what it gets.
         train_split: the training videos.
         validation_split: the videos on which epochs are compared.
         progress: whether to show progress bars.
         reporting: what else to show and record.
-        until: the stage to end with for now; another call does the rest. All stages by default.
+        until: name of the stage to end with for now; another call does the rest. All stages by
+            default.
 
     Returns:
-        The directory of the finished model, or of what the stage `until` hands on.
+        The directory of the finished model, or that of the stage `until`.
 
     Raises:
         UserError: the config asks for what the data or the work directory cannot give, a record
             is damaged, the loss is no longer finite, or a checkpoint cannot be written.
-        Preempted: the machine is to be given up; the present step is saved.
+        Preempted: the machine is to be given up; the last step is saved.
     """
     workdir = epath.Path(workdir)
     model_dir = workdir / "model"
     _check_workdir(config, workdir)
     if holds_model(model_dir):
         return model_dir
-    reporting = reporting or Reporting()
     variables = load_model(config.init_from)[0] if config.init_from else None
-    tau = 0.0
-    with _full_disk_explained(workdir), PreemptionNotice() as notice:
+    handed_on: dict[str, float] = {}
+    with _full_disk_explained(workdir), PreemptionHandler() as preemption:
+        run = Run(
+            config=config,
+            workdir=workdir,
+            train_split=train_split,
+            validation_split=validation_split,
+            preemption=preemption,
+            reporting=reporting or Reporting(),
+            progress=progress,
+        )
         for index, name in enumerate(config.stage_order):
             stage_dir = workdir / "stages" / name
             if not (stage_dir / _STAGE_RECORD).exists():
-                runner = StageRunner(
-                    config,
-                    name,
-                    index,
-                    workdir,
-                    (train_split, validation_split),
-                    notice,
-                    progress=progress,
-                    reporting=reporting,
-                )
-                variables, record = runner.run(variables, tau)
+                variables, record = run_stage(run, index, variables, handed_on)
                 save_model(stage_dir, variables, config.to_dict())
                 if is_first():
-                    _write_json(stage_dir / _STAGE_RECORD, record)
+                    _write_json(stage_dir / _STAGE_RECORD, record.to_dict())
                 wait_for_all(f"end of stage {name}")
             if name == until:
                 return stage_dir
             variables = load_model(stage_dir)[0]
-            tau = json.loads((stage_dir / _STAGE_RECORD).read_text())["tau"]
+            record = StageRecord.from_dict(json.loads((stage_dir / _STAGE_RECORD).read_text()))
+            handed_on = record.handed_on
     save_model(model_dir, variables, config.to_dict())
     return model_dir
 
@@ -108,8 +108,10 @@ def _check_workdir(config: Config, workdir: epath.Path) -> None:
             f"{workdir}: what the first process has written there is not seen by this one; "
             "--workdir must be a directory that all processes share"
         )
-    before, now = json.loads(path.read_text()), config.to_dict()
+    before, now = Config.from_dict(json.loads(path.read_text())).to_dict(), config.to_dict()
     for values in (before, now):
+        # Of code, a change is a warning that reading the config gave.
+        del values["code"]
         values["data"] = {k: v for k, v in values["data"].items() if k not in _HOW_TO_READ}
     changed = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
     if changed:
@@ -134,5 +136,5 @@ def _full_disk_explained(workdir: epath.Path) -> Iterator[None]:
 
 
 def _write_json(path: epath.Path, value: Any) -> None:
-    """Writes a record whole, for the next call to read."""
+    """Writes a record in one move, for the next call to read."""
     write_text(path, json.dumps(value, indent=2))

@@ -1,4 +1,4 @@
-"""Gradients of a batch that is too large for the device at once, part by part."""
+"""Gradient accumulation: the gradient of a batch that does not fit the devices at once."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,22 +17,25 @@ Gradient = Callable[[Tree, Tree, Batch], tuple[Tree, tuple[dict[str, Array], Tre
 def split_batch(batch: Batch, parts: int, mesh: Mesh | None) -> Batch:
     """Splits every array [B, ...] of a batch into [parts, B / parts, ...].
 
-    Part k has the rows k, k + parts, k + 2 * parts, ...: a device that holds a run of rows then
+    Part k has the rows k, k + parts, k + 2 * parts, ...: a device that holds adjacent rows then
     has its share of every part, and no row moves to another device.
 
     Args:
         batch: arrays with B rows.
-        parts: divides B.
-        mesh: the devices that the rows are split over, or None.
+        parts: number of micro-batches; divides B.
+        mesh: the devices that the rows are sharded over, or None for one device.
     """
 
     def split(x: Array) -> Array:
         x = jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1)
         if mesh is None:
             return x
-        return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, PartitionSpec(None, "data")))
+        spec = PartitionSpec(None, "data")  # type: ignore[no-untyped-call]
+        constrain = jax.lax.with_sharding_constraint
+        split: Array = constrain(x, NamedSharding(mesh, spec))  # type: ignore[no-untyped-call]
+        return split
 
-    return jax.tree.map(split, batch)
+    return {name: split(x) for name, x in batch.items()}
 
 
 def accumulate(
@@ -41,9 +44,9 @@ def accumulate(
     """The mean of the gradients of equal parts, one part in memory at a time.
 
     Args:
-        gradient: of one part; its loss is a mean over videos.
-        params: the parameters, the same for all parts.
-        batch_stats: running statistics, which pass from part to part.
+        gradient: that of one part, whose loss is a mean over videos.
+        params: parameters, the same for all parts.
+        batch_stats: BatchNorm's running statistics, carried from part to part.
         parts: from `split_batch`.
 
     Returns:

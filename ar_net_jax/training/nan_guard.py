@@ -1,4 +1,4 @@
-"""Stops a training that has diverged, before a checkpoint keeps what it has become."""
+"""Finds losses and parameters that are not finite, so that a diverged training is never saved."""
 
 import math
 from collections import deque
@@ -7,32 +7,38 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-# Steps that may be on their way to the devices. Without a bound, a host that reads faster than
-# the devices compute would fill their memory with batches.
+# Steps that may be queued on the devices. Without a bound, a host that reads faster than the
+# devices compute would fill their memory with batches.
 _IN_FLIGHT = 2
 
 
-class LossWatch:
-    """Looks at the loss of every step, but fetches them only now and then."""
+class NaNGuard:
+    """Checks the loss of every step, but fetches the losses only when asked.
+
+    It also bounds how far the host may run ahead of the devices.
+    """
 
     def __init__(self) -> None:
         self._pending: deque[tuple[int, jax.Array]] = deque()
 
     def add(self, step: int, loss: jax.Array) -> None:
-        """Notes the loss of a step; waits until no more than a few steps are under way."""
+        """Keeps the loss of a step; waits while more than a few steps are queued."""
         self._pending.append((step, loss))
         if len(self._pending) > _IN_FLIGHT:
-            jax.block_until_ready(self._pending[-1 - _IN_FLIGHT][1])
+            self._pending[-1 - _IN_FLIGHT][1].block_until_ready()
 
     def idle(self) -> bool:
         """Whether the devices have finished all steps."""
-        return not self._pending or self._pending[-1][1].is_ready()
+        if not self._pending:
+            return True
+        ready: bool = self._pending[-1][1].is_ready()  # type: ignore[attr-defined]
+        return ready
 
-    def first_bad(self) -> tuple[int, float] | None:
-        """Fetches the losses noted since the last call.
+    def first_nonfinite(self) -> tuple[int, float] | None:
+        """Fetches the losses added since the last call.
 
         Returns:
-            Step and loss of the first that is not finite, or None.
+            Step and loss of the first one that is NaN or infinite, or None.
         """
         pending = list(self._pending)
         self._pending.clear()

@@ -6,19 +6,19 @@ from typing import Any
 import jax
 import optax
 
-from ar_net_jax.config.config import OptimizerConfig
-
-# Every module of these names is a Linear layer in the released sense.
-LINEAR_MODULES = ("head", "decision", "lowest_head", "warmup_head")
-FROZEN = "frozen"
+from ar_net_jax.config.optimizer import OptimizerConfig
+from ar_net_jax.methods import FROZEN
 
 
-def parameter_group(path: tuple[str, ...], siblings: Mapping[str, Any]) -> str:
+def parameter_group(
+    path: tuple[str, ...], siblings: Mapping[str, Any], heads: frozenset[tuple[str, ...]]
+) -> str:
     """The released group of a parameter.
 
     Args:
         path: names from the root to the parameter.
         siblings: the parameters of the same module; BatchNorm is known by its `scale`.
+        heads: paths of the modules that are Linear layers in the released sense.
 
     Returns:
         `norm`, `head_weight`, `head_bias`, `weight` or `bias`.
@@ -26,17 +26,19 @@ def parameter_group(path: tuple[str, ...], siblings: Mapping[str, Any]) -> str:
     if "scale" in siblings:
         return "norm"
     kind = "bias" if path[-1].startswith("bias") else "weight"
-    return f"head_{kind}" if path[-2] in LINEAR_MODULES else kind
+    return f"head_{kind}" if path[:-1] in heads else kind
 
 
-def parameter_groups(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The group of every parameter, as a tree of the same structure."""
+def parameter_groups(
+    params: Mapping[str, Any], heads: frozenset[tuple[str, ...]]
+) -> dict[str, Any]:
+    """The group of every parameter, as a tree of the same structure; args as there."""
 
     def walk(tree: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
         return {
             name: walk(value, (*path, name))
             if isinstance(value, Mapping)
-            else parameter_group((*path, name), tree)
+            else parameter_group((*path, name), tree, heads)
             for name, value in tree.items()
         }
 
@@ -48,6 +50,7 @@ def make_optimizer(
     schedule: optax.Schedule,
     params: Mapping[str, Any],
     part_of: Callable[[tuple[str, ...]], str],
+    heads: frozenset[tuple[str, ...]],
 ) -> optax.GradientTransformation:
     """Builds the optimizer of a stage.
 
@@ -60,8 +63,9 @@ def make_optimizer(
         params: the parameters, or their shapes.
         part_of: from a parameter's path to the part it belongs to. Each part is clipped by its
             own gradient norm; `FROZEN` is not trained.
+        heads: paths of the Linear layers, which train at the head's learning rate.
     """
-    groups = parameter_groups(params)
+    groups = parameter_groups(params, heads)
     multipliers = {
         "weight": 1.0,
         "norm": 1.0,

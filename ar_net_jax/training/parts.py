@@ -6,16 +6,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from ar_net_jax.config.config import Config, StageConfig
-from ar_net_jax.methods.registry import init_variables
-from ar_net_jax.modules.multi_backbone import POLICY
-from ar_net_jax.training.optimizer import FROZEN
+from ar_net_jax.experiment import Config
+from ar_net_jax.methods import MODEL, Method, StageConfig
 
 Tree = Any
-
-# The parts of the policy network that a warm-up of its extractor trains.
-_WARMED_UP = ("backbone", "lowest_head", "warmup_head")
-MODEL = "model"
 
 
 def stage_seed(config: Config, index: int) -> int:
@@ -23,43 +17,16 @@ def stage_seed(config: Config, index: int) -> int:
     return int(np.random.SeedSequence([config.seed, index]).generate_state(1)[0] >> 1)
 
 
-def part_of(stage: StageConfig, path: tuple[str, ...]) -> str:
-    """Which part of the model a parameter is trained with.
-
-    Args:
-        stage: the stage.
-        path: names from the root to the parameter.
-
-    Returns:
-        The backbone's name in a separate stage, `model` in a joint one, or `FROZEN`.
-    """
-    module = path[0]
-    if stage.objective == "separate":
-        if module != POLICY:
-            return module
-        warmed_up = stage.train_policy_features and path[1] in _WARMED_UP
-        return POLICY if warmed_up else FROZEN
-    return FROZEN if module == POLICY and stage.freeze_policy != "none" else MODEL
-
-
-def selected_parts(stage: StageConfig, params: Mapping[str, Tree]) -> tuple[str, ...]:
+def selected_parts(
+    method: Method[Any], stage: StageConfig, params: Mapping[str, Tree]
+) -> tuple[str, ...]:
     """The parts whose best epoch is chosen by itself."""
     if stage.objective == "joint":
         return (MODEL,)
-    return tuple(name for name in sorted(params) if name != POLICY or stage.train_policy_features)
+    return tuple(name for name in sorted(params) if name in method.separate_parts(stage))
 
 
-def initial_variables(config: Config, stage: StageConfig, key: jax.Array) -> Tree:
-    """Fresh variables with everything that the stage needs; pure, to be jitted."""
-    return init_variables(
-        config.model,
-        key,
-        separate=stage.objective == "separate",
-        with_policy=stage.train_policy_features,
-    )
-
-
-def take_over(fresh: Tree, earlier: Tree | None) -> tuple[Tree, int]:
+def restore_partial(fresh: Tree, earlier: Tree | None) -> tuple[Tree, int]:
     """Replaces fresh variables by earlier ones of the same name and shape.
 
     Args:
@@ -73,7 +40,7 @@ def take_over(fresh: Tree, earlier: Tree | None) -> tuple[Tree, int]:
         same = earlier is not None and np.shape(earlier) == np.shape(fresh)
         return (earlier, 1) if same else (fresh, 0)
     known = earlier if isinstance(earlier, Mapping) else {}
-    pairs = {name: take_over(value, known.get(name)) for name, value in fresh.items()}
+    pairs = {name: restore_partial(value, known.get(name)) for name, value in fresh.items()}
     return {name: v for name, (v, _) in pairs.items()}, sum(n for _, n in pairs.values())
 
 

@@ -12,7 +12,7 @@ def parse_span(text: str) -> tuple[int, int]:
     """Reads `a:b`, steps counted from 1, both included.
 
     Raises:
-        UserError: it is something else.
+        UserError: it is not of this form.
 
     >>> parse_span("10:12")
     (10, 12)
@@ -50,13 +50,13 @@ class StepProfile:
 
     def after(self, step: int, result: jax.Array) -> None:
         """To be called after each step with something it computes."""
-        if self._running and step >= self._span[1]:
-            jax.block_until_ready(result)
+        if self._running and self._span is not None and step >= self._span[1]:
+            result.block_until_ready()
             self.close()
             self._span = None
 
     def close(self) -> None:
         """Writes out a trace that is under way."""
         if self._running:
-            jax.profiler.stop_trace()
+            jax.profiler.stop_trace()  # type: ignore[no-untyped-call]
             self._running = False

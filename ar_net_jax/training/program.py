@@ -3,17 +3,15 @@
 import dataclasses
 from typing import Any
 
-import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from ar_net_jax.config.config import Config
-from ar_net_jax.costs.model_costs import model_cost_table
-from ar_net_jax.methods.registry import build_model
-from ar_net_jax.training import parts as stages
-from ar_net_jax.training import steps
+from ar_net_jax.experiment import Config
+from ar_net_jax.methods import StageConfig
+from ar_net_jax.training import parts, steps
 from ar_net_jax.training.optimizer import make_optimizer
 from ar_net_jax.training.schedules import learning_rate
+from ar_net_jax.training.stage_loss import StageLoss
 
 Tree = Any
 
@@ -39,8 +37,8 @@ def build_program(
     params: Tree,
     mesh: Mesh,
     *,
+    stage: StageConfig | None = None,
     steps_per_epoch: float = 1000.0,
-    tau_start: float | None = None,
 ) -> StageProgram:
     """Puts a stage's program together; nothing is compiled yet.
 
@@ -49,14 +47,13 @@ def build_program(
         index: the stage's place in `config.stage_order`.
         params: the parameters, or their shapes.
         mesh: the devices.
+        stage: that stage, completed by what the one before handed on; by default as it would be
+            without one before.
         steps_per_epoch: steps per pass over the training videos. The default is for programs that
             no data will run through, where it matters to nothing but numbers.
-        tau_start: temperature in the first epoch; by default what the stage says, or 1 where it
-            says to go on from the stage before.
     """
-    stage = config.stages[config.stage_order[index]]
-    if tau_start is None:
-        tau_start = stage.tau_start or 1.0
+    stage = stage or config.stages[config.stage_order[index]].following({})
+    method = config.build_method()
     schedule = learning_rate(
         stage.schedule,
         stage.learning_rate,
@@ -67,17 +64,18 @@ def build_program(
         warmup_epochs=stage.warmup_epochs,
     )
     optimizer = make_optimizer(
-        config.optimizer, schedule, params, lambda path: stages.part_of(stage, path)
+        config.optimizer,
+        schedule,
+        params,
+        part_of=lambda path: method.part_of(stage, path),
+        heads=method.head_names(),
     )
     step = steps.make_train_step(
-        config,
-        stage,
-        build_model(config.model),
+        StageLoss(method, stage, parts.stage_seed(config, index), mesh),
         optimizer,
-        jnp.asarray(model_cost_table(config.model).actions, jnp.float32),
-        seed=stages.stage_seed(config, index),
-        tau_start=tau_start,
+        mesh,
         steps_per_epoch=steps_per_epoch,
-        mesh=mesh,
+        micro_batches=config.optimizer.micro_batches,
+        shard_state=config.optimizer.shard_state,
     )
     return StageProgram(step, optimizer, schedule)

@@ -1,4 +1,4 @@
-"""How fast training goes, and the line that tells of it."""
+"""Throughput of a training, and the line that reports a step."""
 
 import datetime
 import time
@@ -7,12 +7,12 @@ from typing import TypeVar
 
 import jax
 
-from ar_net_jax.training.nan_guard import LossWatch
+from ar_net_jax.training.nan_guard import NaNGuard
 
 Item = TypeVar("Item")
 
 
-class Pace:
+class Throughput:
     """Measures steps and waiting between two reports; compiling and evaluation are left out."""
 
     def __init__(
@@ -23,64 +23,64 @@ class Pace:
         Args:
             frames_per_step: over all devices.
             last_step: of the stage.
-            clock: seconds from some moment on.
+            clock: seconds since some fixed moment.
         """
         self._frames, self._last_step, self._clock = frames_per_step, last_step, clock
         self._begun: tuple[int, float] | None = None
-        self._mark(0)
+        self._since, self._waited = (0, clock()), 0.0
 
-    def _mark(self, step: int) -> None:
-        self._since, self._waited = (step, self._clock()), 0.0
-
-    def next_of(self, batches: Iterator[Item], watch: LossWatch) -> Item:
-        """The next batch. The time it takes counts as waiting if the devices ran dry over it."""
+    def next_batch(self, batches: Iterator[Item], guard: NaNGuard) -> Item:
+        """The next batch; if the devices ran idle over it, the time counts as waiting."""
         started = self._clock()
         batch = next(batches)
-        if watch.idle():
+        if guard.idle():
             self._waited += self._clock() - started
         return batch
 
     def resume(self, step: int) -> None:
-        """The devices have just finished this step, and training goes on from here."""
+        """The devices have just finished this step, and measuring starts again from here."""
         if self._begun is None:
             self._begun = (step, self._clock())
-        self._mark(step)
+        self._restart(step)
 
-    def figures(self, step: int) -> dict[str, float]:
+    def rates(self, step: int) -> dict[str, float]:
         """Rates since `resume` or the last call; the devices must have finished this step.
 
         Returns:
             `frames_per_second` of all devices, `frames_per_second_per_device`, `data_wait` (share
-            of the time in which the devices had nothing to do for want of data) and
-            `seconds_left` in this stage, evaluations included; empty before the first whole step.
+            of the time in which the devices were idle for want of data) and `seconds_left` in
+            this stage, evaluations included; empty before the first whole step.
         """
         begun, since = self._begun, self._since
         seconds = self._clock() - since[1]
         if begun is None or step <= since[0] or seconds <= 0:
             return {}
         rate = self._frames * (step - since[0]) / seconds
-        pace = (self._clock() - begun[1]) / (step - begun[0])
-        figures = {
+        seconds_per_step = (self._clock() - begun[1]) / (step - begun[0])
+        rates = {
             "frames_per_second": rate,
             "frames_per_second_per_device": rate / jax.device_count(),
             "data_wait": self._waited / seconds,
-            "seconds_left": pace * (self._last_step - step),
+            "seconds_left": seconds_per_step * (self._last_step - step),
         }
-        self._mark(step)
-        return figures
+        self._restart(step)
+        return rates
+
+    def _restart(self, step: int) -> None:
+        self._since, self._waited = (step, self._clock()), 0.0
 
 
 def progress_line(
-    stage: str, step: int, last_step: int, values: Mapping[str, float], pace: Mapping[str, float]
+    stage: str, step: int, last_step: int, values: Mapping[str, float], rates: Mapping[str, float]
 ) -> str:
     """One line for the terminal or a log file.
 
     Args:
         stage: its name.
-        step: how many steps of it are done.
-        last_step: how many there are.
+        step: steps of the stage done so far.
+        last_step: steps of the whole stage.
         values: a step's metrics, and `learning_rate`.
-        pace: from `Pace.figures`.
+        rates: from `Throughput.rates`.
 
     >>> progress_line("joint", 20, 100, {"loss": 1.5, "loss/uniform": 0.25, "usage/skip 2": 0.4,
     ...               "tau": 5.0, "learning_rate": 1e-3}, {})
@@ -96,12 +96,12 @@ def progress_line(
     if "tau" in values:
         fields.append(f"tau {values['tau']:.3g}")
     fields.append(f"lr {values['learning_rate']:.3g}")
-    if pace:
-        left = datetime.timedelta(seconds=round(pace["seconds_left"]))
+    if rates:
+        left = datetime.timedelta(seconds=round(rates["seconds_left"]))
         fields += [
-            f"{pace['frames_per_second']:.4g} frames/s "
-            f"({pace['frames_per_second_per_device']:.4g} a device)",
-            f"waiting for data {pace['data_wait']:.0%}",
+            f"{rates['frames_per_second']:.4g} frames/s "
+            f"({rates['frames_per_second_per_device']:.4g} a device)",
+            f"waiting for data {rates['data_wait']:.0%}",
             f"{left} left",
         ]
     return " | ".join(fields)

@@ -1,4 +1,4 @@
-"""Learning rate over steps and Gumbel temperature over epochs."""
+"""Learning rate over the steps of a stage."""
 
 from collections.abc import Sequence
 
@@ -68,23 +68,6 @@ def learning_rate(
         return jnp.asarray(rise * after_warmup(step), jnp.float32)
 
     return schedule
-
-
-def temperature(epoch: jax.typing.ArrayLike, tau0: float = 5.0, rate: float = -0.045) -> jax.Array:
-    """Gumbel-Softmax temperature, annealed exponentially (section 4.1 of the paper).
-
-    Args:
-      epoch: epochs since the start of the joint stage; a number or an array.
-      tau0: temperature at epoch 0.
-      rate: exponent per epoch.
-
-    Returns:
-      float32 `tau0 * exp(rate * epoch)`, of the shape of `epoch`.
-
-    >>> round(float(temperature(46)), 4)
-    0.6309
-    """
-    return jnp.asarray(tau0 * jnp.exp(rate * jnp.asarray(epoch, jnp.float32)), jnp.float32)
 
 
 def _step_decay(

@@ -1,303 +1,267 @@
-"""One stage of training: steps, epochs, checkpoints, and a stop at any moment."""
+"""One stage of training: where it starts, how its loop is put together, what it hands on."""
 
 import contextlib
 import dataclasses
-import math
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 import jax
 from etils import epath
+from jax.sharding import Mesh
 
 from ar_net_jax.checkpoints import Checkpoints
-from ar_net_jax.config.config import Config, StageConfig
 from ar_net_jax.data.pipeline import train_batches
 from ar_net_jax.data.source import VideoSource
-from ar_net_jax.errors import Preempted, UserError
-from ar_net_jax.evaluation.split import Validation
-from ar_net_jax.methods.registry import build_model
+from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config
+from ar_net_jax.methods import StageConfig
 from ar_net_jax.runtime import mesh as devices
-from ar_net_jax.runtime.preemption import Interrupted, PreemptionNotice
-from ar_net_jax.training import parts as stages
-from ar_net_jax.training import steps
+from ar_net_jax.runtime.preemption import PreemptionHandler
+from ar_net_jax.training import parts
 from ar_net_jax.training.log import Reporting, StageLog
-from ar_net_jax.training.nan_guard import LossWatch, all_finite
-from ar_net_jax.training.program import build_program
-from ar_net_jax.training.schedules import temperature
+from ar_net_jax.training.program import StageProgram, build_program
+from ar_net_jax.training.stage_loop import DataOrder, Plan, Stage, StageLoop
 from ar_net_jax.training.state import Best, TrainState, state_shardings
+from ar_net_jax.training.validation import Validation
 from ar_net_jax.weights.pretrained import pretrained_variables
 
 Tree = Any
 
+_RECORD_FIELDS = ("scores", "epochs", "seconds")
 
-@dataclasses.dataclass
-class _Carried:
-    """What a stage carries from step to step.
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What all stages of a run share.
 
     Attributes:
-        state: of the training.
-        best: of the epochs evaluated so far.
-        evaluated: False if the evaluation that is due at the step has yet to be made.
-        watch: over the losses of the steps since the last report.
+        config: of the run.
+        workdir: where it lives.
+        train_split: the training videos.
+        validation_split: the videos on which epochs are compared.
+        preemption: tells whether to stop.
+        reporting: what to show and record.
+        progress: whether to show progress bars.
     """
 
-    state: TrainState
-    best: Best
-    evaluated: bool = True
-    watch: LossWatch = dataclasses.field(default_factory=LossWatch)
+    config: Config
+    workdir: epath.Path
+    train_split: VideoSource
+    validation_split: VideoSource
+    preemption: PreemptionHandler
+    reporting: Reporting
+    progress: bool
 
 
-class StageRunner:
-    """Runs one stage: builds its compiled steps once, then loops over batches and epochs."""
+@dataclasses.dataclass(frozen=True)
+class StageRecord:
+    """What is written down of a finished stage, beside its variables.
 
-    def __init__(
-        self,
-        config: Config,
-        name: str,
-        index: int,
-        workdir: epath.Path,
-        splits: tuple[VideoSource, VideoSource],
-        notice: PreemptionNotice,
-        *,
-        progress: bool,
-        reporting: Reporting,
-    ) -> None:
-        """Prepares the stage `name`, the `index`-th of the run; `splits` train and validate it."""
-        self.config, self.name, self.index, self.workdir = config, name, index, workdir
-        self.stage: StageConfig = config.stages[name]
-        self.train_split = splits[0]
-        self.notice, self.progress, self.reporting = notice, progress, reporting
-        self.mesh = devices.make_mesh()
-        batch_size = config.data.batch_size
-        devices.check_batch(config, self.mesh)
-        if len(self.train_split) < batch_size:
-            raise UserError(
-                f"config.data.batch_size: {batch_size} is more than the "
-                f"{len(self.train_split)} training videos"
-            )
-        self.model = build_model(config.model)
-        self.seed = stages.stage_seed(config, index)
-        self.steps_per_epoch = len(self.train_split) / batch_size
-        self.epoch_ends = [
-            round((epoch + 1) * self.steps_per_epoch) for epoch in range(self.stage.epochs)
-        ]
-        self.validation = Validation(config, self.stage, self.model, splits[1], self.mesh)
+    Attributes:
+        scores: best validation mAP in percent by part.
+        epochs: the epoch it was reached in, by part.
+        handed_on: values that the next stage may go on from, by name.
+        seconds: that this call of the stage took.
+    """
 
-    def run(self, earlier: Tree | None, earlier_tau: float) -> tuple[Tree, dict[str, Any]]:
-        """Trains the stage.
+    scores: dict[str, float]
+    epochs: dict[str, int]
+    handed_on: dict[str, float]
+    seconds: float
 
-        Args:
-            earlier: variables to start from, as far as they match, or None.
-            earlier_tau: temperature of the epoch that the stage before handed on.
-
-        Returns:
-            The selected variables, and a record of the stage: score and epoch by part, the
-            temperature of the epoch handed on, seconds.
-
-        Raises:
-            UserError: as `train`.
-            Preempted: as `train`.
-        """
-        started = time.monotonic()
-        tau_start = self.stage.tau_start or earlier_tau
-        with Checkpoints(self.workdir / "checkpoints" / self.name) as checkpoints:
-            variables = self._initial(earlier, resuming=checkpoints.latest_step() is not None)
-            step_fn, carried = self._prepare(variables, tau_start)
-            self._train(step_fn, carried, checkpoints)
-        best = carried.best
-        if self.stage.select == "best":
-            selected, epoch = best.variables, max(int(e) for e in best.epoch.values())
-        else:
-            selected, epoch = carried.state.variables, self.stage.epochs - 1
-        record = {
-            "scores": {part: float(score) for part, score in best.score.items()},
-            "epochs": {part: int(epoch) for part, epoch in best.epoch.items()},
-            "tau": float(temperature(epoch, tau_start, self.stage.tau_decay)),
-            "seconds": time.monotonic() - started,
-        }
-        return jax.device_get(selected), record
-
-    def _prepare(self, variables: Tree, tau_start: float) -> tuple[steps.TrainStep, _Carried]:
-        """The compiled step, and the state before the first one."""
-        params = variables["params"]
-        program = build_program(
-            self.config,
-            self.index,
-            params,
-            self.mesh,
-            steps_per_epoch=self.steps_per_epoch,
-            tau_start=tau_start,
-        )
-        self.schedule = program.schedule
-        state = TrainState.create(variables, program.optimizer)
-        # All of it, the counters too: a leaf placed otherwise than the step returns it would have
-        # the step compiled a second time.
-        shard = self.config.optimizer.shard_state
-        state = devices.lay_out(state, state_shardings(state, self.mesh, shard_optimizer=shard))
-        best = Best.create(stages.selected_parts(self.stage, params), variables)
-        return program.step, _Carried(state, devices.place(best, self.mesh))
-
-    def _initial(self, earlier: Tree | None, *, resuming: bool) -> Tree:
-        """The stage's first variables: earlier ones, then imported ones, and the rest drawn."""
-        key = jax.random.fold_in(jax.random.key(self.config.seed), self.index)
-
-        def init(key: jax.Array) -> Tree:
-            return stages.initial_variables(self.config, self.stage, key)
-
-        shapes = jax.eval_shape(init, key)
-        variables, taken = stages.take_over(shapes, earlier)
-        if earlier is not None and taken == 0:
-            raise UserError(
-                f"config.init_from: no variable of {self.config.init_from or 'the stage before'} "
-                "matches this model in name and shape"
-            )
-        if taken < len(jax.tree.leaves(shapes)):
-            # A checkpoint is about to replace them all, so a file may be gone by then.
-            imported = None if resuming else pretrained_variables(self.config)
-            variables, _ = stages.take_over(stages.take_over(shapes, imported)[0], earlier)
-            variables = stages.draw_missing(variables, init, key)
-        return devices.place(variables, self.mesh)
-
-    def _batches(self, first_batch: int) -> devices.DevicePrefetch:
-        data = self.config.data
-        batches = train_batches(
-            self.train_split,
-            num_frames=data.num_frames,
-            image_size=self.config.model.image_size,
-            batch_size=data.batch_size,
-            seed=self.seed,
-            flip=data.flip,
-            multi_scale=data.multi_scale,
-            num_threads=data.num_threads,
-            num_workers=data.num_workers,
-            rows=devices.local_rows(data.batch_size, self.mesh),
-            first_batch=first_batch,
-        )
-        return devices.DevicePrefetch(batches, lambda batch: devices.put_batch(batch, self.mesh))
-
-    def _train(self, step_fn: steps.TrainStep, carried: _Carried, checkpoints: Checkpoints) -> None:
-        """Takes the stage's steps, from the newest checkpoint on; `carried` moves along."""
-        self._restore(carried, checkpoints)
-        done, last = int(carried.state.step), self.epoch_ends[-1]
-        with (
-            StageLog(
-                self.config,
-                self.name,
-                self.workdir / "history" / f"{self.index}_{self.name}",
-                (done, last),
-                progress=self.progress,
-                reporting=self.reporting,
-            ) as log,
-            contextlib.closing(self._batches(done)) as batches,
-        ):
-            if not carried.evaluated:
-                self._end_epoch(done, carried, log, checkpoints)
-            for step in range(done + 1, last + 1):
-                batch = log.next_batch(step, batches, carried.watch)
-                carried.state, metrics = step_fn(carried.state, batch)
-                carried.watch.add(step, metrics["loss"])
-                log.step_done(step, batch, metrics["loss"])
-                ends = step in self.epoch_ends
-                if step % self.config.log_every == 0 or ends:
-                    self._check_losses(carried.watch, checkpoints)
-                    log.report(step, metrics, float(self.schedule(step - 1)))
-                if ends:
-                    self._end_epoch(step, carried, log, checkpoints)
-                    log.resume(step)
-                elif self._due(step):
-                    self._save(step, carried, log, checkpoints)
-                if step < last and self.notice.reached():
-                    self._stop(step, carried, log, checkpoints)
-
-    def _due(self, step: int) -> bool:
-        every = self.config.checkpoint_every_steps
-        return every > 0 and step % every == 0
-
-    def _end_epoch(
-        self, step: int, carried: _Carried, log: StageLog, checkpoints: Checkpoints
-    ) -> None:
-        """Evaluates and saves, where that is due."""
-        number = self.epoch_ends.index(step) + 1
-        last = step == self.epoch_ends[-1]
-        score = None
-        if last or number % self.config.evaluate_every == 0:
-            score = self._evaluate(step, carried, log, checkpoints)
-        if last or number % self.config.checkpoint_every == 0 or self._due(step):
-            self._save(step, carried, log, checkpoints, score)
-
-    def _evaluate(
-        self, step: int, carried: _Carried, log: StageLog, checkpoints: Checkpoints
-    ) -> float | None:
-        """Evaluates, remembers the best; returns the mean score, None where it is not finite."""
-        try:
-            scores = self.validation.scores(carried.state.variables, self.notice.watch)
-        except Interrupted:
-            carried.evaluated = False
-            self._stop(step, carried, log, checkpoints)
-        best = carried.best.update(scores, self.epoch_ends.index(step), carried.state.variables)
-        carried.best, carried.evaluated = devices.place(best, self.mesh), True
-        log.write_scores(step, scores)
-        score = sum(scores.values()) / len(scores)
-        return score if math.isfinite(score) else None
-
-    def _save(
-        self,
-        step: int,
-        carried: _Carried,
-        log: StageLog,
-        checkpoints: Checkpoints,
-        score: float | None = None,
-    ) -> None:
-        """Saves the step, unless its numbers are no longer finite."""
-        self._check_losses(carried.watch, checkpoints)
-        if not all_finite(carried.state):
-            raise self._diverged(step, "parameters or statistics are", checkpoints)
-        log.flush()
-        meta = {"stage": self.name, "evaluated": carried.evaluated, "data": self._place(step)}
-        tree = {"state": carried.state, "best": carried.best}
-        checkpoints.save(step, tree, meta, score=score)
-
-    def _place(self, step: int) -> dict[str, int]:
-        """All that decides which examples come after a step, on however many processes."""
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it: the values handed on stand beside the others."""
         return {
-            "next_batch": step,
-            "batch_size": self.config.data.batch_size,
-            "num_examples": len(self.train_split),
-            "seed": self.seed,
+            "scores": self.scores,
+            "epochs": self.epochs,
+            **self.handed_on,
+            "seconds": self.seconds,
         }
 
-    def _restore(self, carried: _Carried, checkpoints: Checkpoints) -> None:
-        restored = checkpoints.restore_latest({"state": carried.state, "best": carried.best})
-        if restored is None:
-            return
-        tree, meta = restored
-        carried.state, carried.best = tree["state"], tree["best"]
-        carried.evaluated = meta["evaluated"]
-        if meta["data"] != self._place(int(carried.state.step)):
-            raise UserError(
-                f"the training videos are not those that {self.workdir} was trained on "
-                f"({meta['data']['num_examples']} then, {len(self.train_split)} now); give it the "
-                "same data, or choose another --workdir"
-            )
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Reads what `to_dict` gave."""
+        handed_on = {name: v for name, v in values.items() if name not in _RECORD_FIELDS}
+        return cls(values["scores"], values["epochs"], handed_on, values["seconds"])
 
-    def _stop(self, step: int, carried: _Carried, log: StageLog, checkpoints: Checkpoints) -> None:
-        self._save(step, carried, log, checkpoints)
-        checkpoints.wait()
-        raise Preempted(
-            f"told to stop; stage '{self.name}' is saved at step {step} of {self.epoch_ends[-1]}, "
-            "and the same command goes on from there"
+
+def run_stage(
+    run: Run, index: int, earlier: Tree | None, handed_on: Mapping[str, float]
+) -> tuple[Tree, StageRecord]:
+    """Trains one stage, or goes on with it from its newest checkpoint.
+
+    Args:
+        run: what all stages share.
+        index: the stage's place in `config.stage_order`.
+        earlier: variables to start from, as far as they match, or None.
+        handed_on: from the record of the stage before; empty for the first.
+
+    Returns:
+        The selected variables as host arrays, and the record of the stage.
+
+    Raises:
+        UserError: as `train`.
+        Preempted: as `train`.
+    """
+    started = time.monotonic()
+    config = run.config
+    stage = config.stages[config.stage_order[index]].following(handed_on)
+    with contextlib.ExitStack() as stack:
+        loop = _build_loop(run, index, stage, earlier, stack)
+        loop.run()
+    best = loop.best
+    if stage.select == "best":
+        selected, epoch = best.variables, max(int(e) for e in best.epoch.values())
+    else:
+        selected, epoch = loop.state.variables, stage.epochs - 1
+    record = StageRecord(
+        scores={part: float(score) for part, score in best.score.items()},
+        epochs={part: int(epoch) for part, epoch in best.epoch.items()},
+        handed_on=stage.hand_on(epoch),
+        seconds=time.monotonic() - started,
+    )
+    return jax.device_get(selected), record
+
+
+def _build_loop(
+    run: Run, index: int, stage: StageConfig, earlier: Tree | None, stack: contextlib.ExitStack
+) -> StageLoop:
+    """Puts a stage's loop together; what has to be closed after it goes on the stack.
+
+    The loop alone may refer to the state and the best variables: it replaces them as it goes, and
+    another reference would keep a second copy of the model on the devices.
+    """
+    config, name = run.config, run.config.stage_order[index]
+    mesh = devices.make_mesh()
+    _check_batch_size(run, mesh)
+    data = DataOrder(config.data.batch_size, len(run.train_split), parts.stage_seed(config, index))
+    steps_per_epoch = data.num_examples / data.batch_size
+    plan = Plan.create(config, stage.epochs, steps_per_epoch)
+    validation = Validation(config, stage, run.validation_split, mesh)
+    checkpoints = stack.enter_context(Checkpoints(run.workdir / "checkpoints" / name))
+    resuming = checkpoints.latest_step() is not None
+    variables = starting_variables(config, index, earlier, mesh, resuming=resuming)
+    program = build_program(
+        config, index, variables["params"], mesh, stage=stage, steps_per_epoch=steps_per_epoch
+    )
+    state = _initial_state(config, variables, program, mesh)
+    selected = parts.selected_parts(config.build_method(), stage, variables["params"])
+    best = Best.create(selected, variables)
+    state, best, evaluated = _restore(run, checkpoints, data, state, devices.replicate(best, mesh))
+    done = int(state.step)
+    log = StageLog(
+        config,
+        name,
+        run.workdir / "history" / f"{index}_{name}",
+        run.reporting,
+        progress=run.progress,
+        done=done,
+        last=plan.last_step,
+    )
+    return StageLoop(
+        Stage(name, plan, data, program, validation, mesh),
+        checkpoints=checkpoints,
+        log=stack.enter_context(log),
+        batches=stack.enter_context(contextlib.closing(_batches(run, data, mesh, done))),
+        preemption=run.preemption,
+        state=state,
+        best=best,
+        evaluated=evaluated,
+    )
+
+
+def _check_batch_size(run: Run, mesh: Mesh) -> None:
+    """Raises UserError if a batch cannot be split over the devices, or cannot be filled."""
+    batch_size, num_videos = run.config.data.batch_size, len(run.train_split)
+    devices.check_batch(run.config, mesh)
+    if num_videos < batch_size:
+        raise UserError(
+            f"config.data.batch_size: {batch_size} is more than the {num_videos} training videos"
         )
 
-    def _check_losses(self, watch: LossWatch, checkpoints: Checkpoints) -> None:
-        bad = watch.first_bad()
-        if bad is not None:
-            raise self._diverged(bad[0], f"the loss is {bad[1]}: it is", checkpoints)
 
-    def _diverged(self, step: int, what: str, checkpoints: Checkpoints) -> UserError:
-        checkpoints.wait()
-        return UserError(
-            f"stage '{self.name}', step {step}: {what} not finite, at learning rate "
-            f"{float(self.schedule(step - 1)):.3g}; the last good checkpoint is kept "
-            f"({checkpoints.describe_latest()}). A lower "
-            f"config.stages.{self.name}.learning_rate in a new --workdir may help"
+def starting_variables(
+    config: Config, index: int, earlier: Tree | None, mesh: Mesh, *, resuming: bool
+) -> Tree:
+    """A stage's first variables: earlier ones, then imported ones, and the rest drawn.
+
+    Args:
+        config: of the run.
+        index: the stage's place in `config.stage_order`.
+        earlier: variables to start from, as far as they match in name and shape, or None.
+        mesh: where they are replicated.
+        resuming: a checkpoint will replace them all, so no file is read for them.
+
+    Raises:
+        UserError: nothing of `earlier` matches, or a file to import is unfit.
+    """
+    stage, method = config.stages[config.stage_order[index]], config.build_method()
+    key = jax.random.fold_in(jax.random.key(config.seed), index)
+
+    def init(key: jax.Array) -> Tree:
+        return method.initial_variables(key, stage)
+
+    shapes = jax.eval_shape(init, key)
+    variables, taken = parts.restore_partial(shapes, earlier)
+    if earlier is not None and taken == 0:
+        raise UserError(
+            f"config.init_from: no variable of {config.init_from or 'the stage before'} "
+            "matches this model in name and shape"
         )
+    if taken < len(jax.tree.leaves(shapes)):
+        # The files may have been removed once the first checkpoint was written.
+        imported = None if resuming else pretrained_variables(config)
+        variables, _ = parts.restore_partial(parts.restore_partial(shapes, imported)[0], earlier)
+        variables = parts.draw_missing(variables, init, key)
+    return devices.replicate(variables, mesh)
+
+
+def _initial_state(
+    config: Config, variables: Tree, program: StageProgram, mesh: Mesh
+) -> TrainState:
+    """The state before the first step, placed just as the step returns it.
+
+    That goes for the counters too: a leaf placed otherwise would have the step compiled twice.
+    """
+    state = TrainState.create(variables, program.optimizer)
+    split = config.optimizer.shard_state
+    placed: TrainState = devices.shard(state, state_shardings(state, mesh, shard_optimizer=split))
+    return placed
+
+
+def _restore(
+    run: Run, checkpoints: Checkpoints, data: DataOrder, state: TrainState, best: Best
+) -> tuple[TrainState, Best, bool]:
+    """State, best and `evaluated` of the newest checkpoint; without one those of the start."""
+    restored = checkpoints.restore_latest({"state": state, "best": best})
+    if restored is None:
+        return state, best, True
+    tree, meta = restored
+    state = tree["state"]
+    if meta["data"] != data.after(int(state.step)):
+        raise UserError(
+            f"the training videos are not those that {run.workdir} was trained on "
+            f"({meta['data']['num_examples']} then, {data.num_examples} now); give it the "
+            "same data, or choose another --workdir"
+        )
+    return state, tree["best"], meta["evaluated"]
+
+
+def _batches(run: Run, data: DataOrder, mesh: Mesh, first_batch: int) -> devices.DevicePrefetch:
+    """The training batches from one on, on their way to the devices."""
+    config = run.config.data
+    batches = train_batches(
+        run.train_split,
+        num_frames=config.num_frames,
+        image_size=run.config.build_method().image_size,
+        batch_size=data.batch_size,
+        seed=data.seed,
+        flip=config.flip,
+        multi_scale=config.multi_scale,
+        num_threads=config.num_threads,
+        num_workers=config.num_workers,
+        rows=devices.local_rows(data.batch_size, mesh),
+        first_batch=first_batch,
+    )
+    return devices.DevicePrefetch(batches, lambda batch: devices.put_batch(batch, mesh))

@@ -1,25 +1,22 @@
 """What a stage minimises on a batch, with all that its forward pass gives besides."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from ar_net_jax.config.config import Config, StageConfig
-from ar_net_jax.losses import classification_loss, total_loss
+from ar_net_jax.losses import Loss, LossContext, Separate, in_order
+from ar_net_jax.methods import FROZEN, Method, Moment, StageConfig
 from ar_net_jax.modules.frame_runner import Mode
-from ar_net_jax.modules.multi_backbone import POLICY
-from ar_net_jax.modules.routed_training import predict_routed
+from ar_net_jax.modules.prediction import Prediction
 from ar_net_jax.ops.rng import example_keys
-from ar_net_jax.training.optimizer import FROZEN
-from ar_net_jax.training.parts import part_of
 
 Array = jax.Array
 Tree = Any
-Batch = dict[str, Array]
+Batch = Mapping[str, Array]
 Metrics = dict[str, Array]
 
 
@@ -28,27 +25,23 @@ class StageLoss:
     """The loss of a stage as a pure function of parameters, statistics and batch.
 
     Attributes:
-        config: the run.
+        method: the method under its configuration.
         stage: the stage.
-        model: the module of the run's approach.
-        action_gflops: float32 [A], cost of each action for eq. 10.
         seed: of dropout and decisions in this stage, derived per example.
         mesh: the devices that videos are split over; None for one.
     """
 
-    config: Config
+    method: Method[Any]
     stage: StageConfig
-    model: nn.Module
-    action_gflops: Array
     seed: int
-    mesh: Mesh | None
+    mesh: Mesh | None = None
 
     def __call__(
         self,
         params: Tree,
         batch_stats: Tree,
         batch: Batch,
-        tau: Array,
+        moment: Moment,
         batch_usage: Array | None = None,
     ) -> tuple[Array, tuple[Metrics, Tree]]:
         """The loss on a batch, or on one of its micro-batches.
@@ -56,133 +49,98 @@ class StageLoss:
         Args:
             params: the parameters.
             batch_stats: BatchNorm statistics.
-            batch: see `ar_net_jax.data.pipeline`. AR-Net takes `proposals` too, int32 [B, T]:
-                decisions imposed instead of the policy's own, to measure a given usage.
-            tau: temperature of sampled decisions.
+            batch: see `ar_net_jax.data.pipeline`, and `Method.predict_in_training`.
+            moment: where in the stage the step stands.
             batch_usage: float32 [A], of the whole batch where `batch` is a part; see
-                `uniform_loss`.
+                `losses.LossContext`.
 
         Returns:
             The loss, and metrics with the new statistics.
         """
-        if POLICY in params and part_of(self.stage, (POLICY, "backbone")) == FROZEN:
-            # Not merely unused later: a loop over micro-batches would sum this gradient up.
-            params = {**params, POLICY: jax.lax.stop_gradient(params[POLICY])}
-        variables = {"params": params, "batch_stats": batch_stats}
+        variables = {"params": self._stop_frozen(params), "batch_stats": batch_stats}
+        context = LossContext(batch["labels"], self._choice_gflops, batch_usage)
+        mode = self._mode(batch, moment)
         if self.stage.objective == "separate":
-            return self._separate(variables, batch)
-        return self._joint(variables, batch, tau, batch_usage)
+            return self._separate(variables, batch, mode, context)
+        return self._joint(variables, batch, mode, moment, context)
 
-    def usage(self, variables: Tree, parts: Batch, tau: Array) -> Array | None:
-        """Usage of each action in a batch that is split into micro-batches.
-
-        This takes the policy's forward pass alone. Its dropout and noise are those that `__call__`
-        draws, because they belong to the examples.
+    def usage(self, variables: Tree, parts: Batch, moment: Moment) -> Array | None:
+        """Usage of each choice in a batch that is split into micro-batches.
 
         Args:
             variables: parameters and statistics.
             parts: arrays [parts, B / parts, ...].
-            tau: temperature of sampled decisions.
+            moment: where in the stage the step stands.
 
         Returns:
-            float32 [A], or None where no decisions enter the loss.
+            float32 [A], or None where no loss asks for it.
         """
-        if not self._decides:
+        if not any(loss.needs_batch_usage for loss in self.stage.losses.values()):
             return None
 
         def of_part(batch: Batch) -> Array:
-            (_, decisions), _ = self.model.apply(
-                variables,
-                batch["frames"],
-                self._joint_mode(batch, tau),
-                method="decide",
-                mutable=["batch_stats"],
-                **_imposed(batch),
-            )
-            return jnp.mean(decisions.one_hot, axis=(0, 1))
+            mode = self._mode(batch, moment)
+            return self.method.usage_in_training(self.stage, variables, batch, mode)
 
         return jnp.mean(jax.lax.map(of_part, parts), axis=0)
 
     @property
-    def _decides(self) -> bool:
-        return self.stage.objective == "joint" and self.config.model.approach == "ar_net"
+    def _losses(self) -> dict[str, Loss]:
+        return in_order(self.stage.losses)
 
-    def _keys(self, batch: Batch) -> Array:
-        return example_keys(self.seed, batch["epoch"], batch["example_id"])
+    @property
+    def _choice_gflops(self) -> Array:
+        return jnp.asarray(self.method.choice_gflops(overhead=False), jnp.float32)
 
-    def _joint_mode(self, batch: Batch, tau: Array) -> Mode:
-        return Mode(
-            train=True,
-            train_policy=self.stage.freeze_policy != "all",
-            keys=self._keys(batch),
-            tau=tau if self.stage.decisions == "sample" else None,
-        )
+    def _mode(self, batch: Batch, moment: Moment) -> Mode:
+        keys = example_keys(self.seed, batch["epoch"], batch["example_id"])
+        return self.method.training_mode(self.stage, keys, moment)
 
-    def _separate(self, variables: Tree, batch: Batch) -> tuple[Array, tuple[Metrics, Tree]]:
-        """The sum of each backbone's own loss; their parameters are disjoint."""
-        with_policy = self.stage.train_policy_features
-        mode = Mode(train=True, train_policy=with_policy, keys=self._keys(batch))
-        logits, updated = self.model.apply(
-            variables,
-            batch["frames"],
-            mode,
-            with_policy=with_policy,
-            method="classify_separately",
-            mutable=["batch_stats"],
-        )
-        kind = self.config.loss.classification
-        losses = {
-            f"loss/{name}": classification_loss(x, batch["labels"], kind)
-            for name, x in logits.items()
+    def _stop_frozen(self, params: Tree) -> Tree:
+        """The parameters, without a gradient for modules that are frozen as a whole.
+
+        Not merely unused later: a loop over micro-batches would sum such a gradient up.
+        """
+
+        def frozen(name: str) -> bool:
+            parts = {self.method.part_of(self.stage, (name, child)) for child in params[name]}
+            return parts == {FROZEN}
+
+        return {
+            name: jax.lax.stop_gradient(tree) if frozen(name) else tree
+            for name, tree in params.items()
         }
-        loss = sum(losses.values())
-        return loss, ({"loss": loss, **losses}, updated["batch_stats"])
+
+    def _separate(
+        self, variables: Tree, batch: Batch, mode: Mode, context: LossContext
+    ) -> tuple[Array, tuple[Metrics, Tree]]:
+        """The sum of each network's own loss; their parameters are disjoint."""
+        loss = self.stage.losses[Separate.name]
+        assert isinstance(loss, Separate)  # As `StageConfig.validate` saw to.
+        logits, batch_stats = self.method.classify_separately(
+            self.stage, variables, batch["frames"], mode
+        )
+        prediction = Prediction(jnp.zeros(()), {}, {}, network_logits=logits)
+        losses = loss.by_network(prediction, context)
+        total = loss.weight * sum(losses.values(), start=jnp.zeros(()))
+        named = {f"loss/{name}": value for name, value in losses.items()}
+        return total, ({"loss": total, **named}, batch_stats)
 
     def _joint(
-        self, variables: Tree, batch: Batch, tau: Array, batch_usage: Array | None
+        self, variables: Tree, batch: Batch, mode: Mode, moment: Moment, context: LossContext
     ) -> tuple[Array, tuple[Metrics, Tree]]:
-        """Equation 12 for the approach as a whole."""
-        frames, labels, mode = batch["frames"], batch["labels"], self._joint_mode(batch, tau)
-        config = self.config.loss
-        if self.stage.routing == "routed":
-            logits, one_hot, batch_stats = predict_routed(
-                self.model,
-                variables,
-                frames,
-                mode,
-                self.stage.routed_chunk,
-                self.mesh,
-                **_imposed(batch),
-            )
-        else:
-            prediction, updated = self.model.apply(
-                variables, frames, mode, mutable=["batch_stats"], **_imposed(batch)
-            )
-            logits, one_hot = prediction.logits, prediction.one_hot
-            batch_stats = updated["batch_stats"]
-        metrics: Metrics = {}
-        if self._decides:
-            loss, parts = total_loss(
-                config, logits, labels, one_hot, self.action_gflops, batch_usage
-            )
-            usage = jnp.mean(one_hot, axis=(0, 1))
-            named = zip(self.config.model.space.names, usage, strict=True)
-            metrics = {"tau": tau, **{f"usage/{name}": share for name, share in named}}
-            metrics |= {f"loss/{name}": part for name, part in parts.items()}
-        else:
-            # Nothing is decided by learning, so equations 10 and 11 have nothing to act on.
-            loss = classification_loss(logits, labels, config.classification)
-        if self.stage.separate_weight:
-            metrics["loss/separate"] = self._separate_losses(prediction.frame_logits, labels)
-            loss += self.stage.separate_weight * metrics["loss/separate"]
-        return loss, ({"loss": loss, **metrics}, batch_stats)
-
-    def _separate_losses(self, frame_logits: Array, labels: Array) -> Array:
-        """The sum of the networks' own losses, from their predictions [B, T, L, C]."""
-        by_network = jnp.moveaxis(jnp.mean(frame_logits, axis=1), 1, 0)
-        kind = self.config.loss.classification
-        return sum(classification_loss(logits, labels, kind) for logits in by_network)
-
-
-def _imposed(batch: Batch) -> Batch:
-    return {"proposals": batch["proposals"]} if "proposals" in batch else {}
+        """The weighted sum of the stage's losses on the model as a whole."""
+        prediction, batch_stats = self.method.predict_in_training(
+            self.stage, variables, batch, mode, self.mesh
+        )
+        losses = self._losses
+        terms = {name: loss(prediction, context) for name, loss in losses.items()}
+        weighted = [losses[name].weight * term for name, term in terms.items()]
+        total = sum(weighted[1:], start=weighted[0])
+        metrics: Metrics = self.method.training_scalars(self.stage, moment)
+        if prediction.decisions is not None:
+            usage = jnp.mean(prediction.decisions.one_hot, axis=(0, 1))
+            shares = zip(self.method.choices.names, usage, strict=True)
+            metrics |= {f"usage/{name}": share for name, share in shares}
+        metrics |= {f"loss/{name}": term for name, term in terms.items()}
+        return total, ({"loss": total, **metrics}, batch_stats)

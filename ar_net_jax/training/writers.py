@@ -1,6 +1,6 @@
-"""What a training run leaves to be read: scalars for TensorBoard and as JSON lines, examples seen.
+"""The history of a training: scalars for TensorBoard and as JSON lines, examples of each step.
 
-TensorFlow is not needed for it.
+`clu.metric_writers` would do for the scalars, but importing it imports TensorFlow.
 """
 
 import io
@@ -26,17 +26,16 @@ HISTORY = "metrics.jsonl"
 class StepLines:
     """A file of JSON lines, each with the `step` it belongs to.
 
-    A run that was killed after its last checkpoint has written lines for steps which the next run
-    repeats. They are dropped on resume, so the file reads as that of one run.
+    A run that was killed has written lines of steps after its last checkpoint, which the next run
+    repeats. They are dropped on resume, so that the file reads as that of one run.
     """
 
     def __init__(self, path: epath.PathLike, resume_step: int | None = None) -> None:
         """Opens the file.
 
         Args:
-          path: local, or in a bucket, where files cannot grow: there it is written anew by
-            each `flush`.
-          resume_step: drops the lines of later steps; None starts the file anew.
+            path: local or in a bucket; files cannot grow there, so each `flush` writes it anew.
+            resume_step: drops the lines of later steps; None starts the file anew.
         """
         self._path = epath.Path(path)
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +43,7 @@ class StepLines:
         self._file, self._text = None, "".join(kept)
         if is_remote(self._path):
             return
-        # Replaced in one move: a kill while rewriting must not lose the history.
+        # Replaced in one move, so that a kill while rewriting does not lose the history.
         rewritten = self._path.with_suffix(".tmp")
         rewritten.write_text(self._text)
         rewritten.replace(self._path)
@@ -60,7 +59,7 @@ class StepLines:
             self._file.flush()
 
     def flush(self) -> None:
-        """Sees that all lines are where a killed run leaves them."""
+        """Makes the lines so far survive a kill."""
         if self._file is None:
             self._path.write_text(self._text)
 
@@ -84,10 +83,10 @@ class ScalarWriter:
         """Opens the history.
 
         Args:
-          workdir: gets `metrics.jsonl` and TensorBoard's `events.out.tfevents.*`.
-          resume_step: step of the checkpoint the run goes on from: what was written for later
-            steps is dropped. None starts the history anew.
-          process_index: rank of this process; `jax.process_index()` by default.
+            workdir: gets `metrics.jsonl` and TensorBoard's `events.out.tfevents.*`.
+            resume_step: step of the checkpoint that the run resumes from; what was written for
+                later steps is dropped. None starts the history anew.
+            process_index: rank of this process; `jax.process_index()` by default.
         """
         self._lines = None
         if process_index is None:
@@ -105,20 +104,20 @@ class ScalarWriter:
         """Writes one line and one TensorBoard point per scalar.
 
         Args:
-          step: global step, also that of the checkpoint which covers it.
-          scalars: name -> number (Python, numpy or a fetched array of one element).
-          stage: part of the run, such as "joint"; goes before the name in TensorBoard.
+            step: of the stage.
+            scalars: name -> number (Python, numpy or a fetched array of one element).
+            stage: part of the run, such as "joint"; goes before the name in TensorBoard.
         """
         if self._lines is None:
             return
         values = {name: float(value) for name, value in scalars.items()}
-        # JSON knows no NaN or infinity; null keeps the line readable by any reader.
+        # JSON has no NaN or infinity; with null, any reader can read the line.
         finite = {name: v if math.isfinite(v) else None for name, v in values.items()}
         self._lines.add(step, {"stage": stage} | finite)
         self.write_events(step, values, stage=stage)
 
     def write_events(self, step: int, scalars: Mapping[str, Any], *, stage: str = "") -> None:
-        """As `write`, for TensorBoard alone: speeds and times, which no two runs share.
+        """As `write`, for TensorBoard alone: speeds and times, which differ from run to run.
 
         Without them, the JSON lines of a run that was interrupted equal those of one that was not.
         """
@@ -129,7 +128,7 @@ class ScalarWriter:
             self._events.add_scalar(tag, float(value), global_step=int(step))
 
     def flush(self) -> None:
-        """Sees that what was written is where a killed run leaves it."""
+        """Makes what was written so far survive a kill."""
         if self._lines is not None:
             self._lines.flush()
 
@@ -153,10 +152,10 @@ class ScalarWriter:
 
 
 class ExampleLog:
-    """Writes which examples each step saw; each process those of its own rows."""
+    """Writes which examples each step was given; each process those of its own rows."""
 
     def __init__(self, folder: epath.PathLike, resume_step: int) -> None:
-        """Opens `examples_<process>.jsonl`, and drops lines of steps after `resume_step`."""
+        """Opens `examples_<process>.jsonl`, and drops the lines of steps after `resume_step`."""
         name = f"examples_{jax.process_index()}.jsonl"
         self._lines = StepLines(epath.Path(folder) / name, resume_step)
 
@@ -166,7 +165,7 @@ class ExampleLog:
         self._lines.add(step, {name: _own_rows(batch[name]).tolist() for name in fields})
 
     def flush(self) -> None:
-        """Sees that what was written is where a killed run leaves it."""
+        """Makes what was written so far survive a kill."""
         self._lines.flush()
 
     def close(self) -> None:
@@ -177,8 +176,8 @@ class ExampleLog:
 class _BucketEvents:
     """An event file in a bucket, written anew by each flush because it cannot grow there.
 
-    The thread of tensorboardX's own one ends at the first upload that fails, and the training
-    then waits for it for ever.
+    With tensorboardX's own writer for buckets, the thread that uploads ends at the first failure,
+    and the training then waits for it for ever.
     """
 
     def __init__(self, path: str) -> None:
@@ -189,7 +188,7 @@ class _BucketEvents:
         self._data.write(data)
 
     def flush(self) -> None:
-        """Uploads the file so far; where that fails, the next flush makes up for it."""
+        """Uploads the file so far; if that fails, the next flush uploads it all again."""
         try:
             self._path.write_bytes(self._data.getvalue())
         except Exception as error:  # Of gcsfs, aiohttp, google.auth, or an OSError.
@@ -201,12 +200,12 @@ class _BucketEvents:
 
 
 class _BucketEventsFactory:
-    """What tensorboardX asks for event files in buckets."""
+    """The factory through which tensorboardX opens event files in buckets."""
 
     open = staticmethod(_BucketEvents)
 
     def directory_check(self, path: str) -> None:
-        """A bucket's folders need not be made."""
+        """Does nothing: folders in a bucket need not be made."""
 
 
 record_writer.register_writer_factory("gs", _BucketEventsFactory())

@@ -8,10 +8,9 @@ import numpy as np
 
 from ar_net_jax.backbones.architectures import EfficientNetSpec, architecture, feature_dim
 from ar_net_jax.backbones.layouts import backbone_entries, backbone_layouts
-from ar_net_jax.config.config import Config
-from ar_net_jax.config.files import apply_overrides
 from ar_net_jax.config.pretrained import PretrainedConfig
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config, apply_overrides
 from ar_net_jax.modules.multi_backbone import backbone_name
 from ar_net_jax.weights.files import read_state
 from ar_net_jax.weights.imagenet import State, trained_with

@@ -4,8 +4,9 @@ from typing import Any, NamedTuple
 
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from ar_net_jax.config.config import Config, ModelConfig
+from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config
 from ar_net_jax.modules.multi_backbone import POLICY, backbone_name
 from ar_net_jax.weights.files import read_state
 from ar_net_jax.weights.imagenet import detect_layout, import_backbone, trained_with

@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ar_net_jax.backbones.architectures import feature_dim
-from ar_net_jax.config.config import Config
-from ar_net_jax.config.files import apply_overrides
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config, apply_overrides
 from ar_net_jax.weights.released.keys import LISTED, LITE, SINGLE, Form, identify_backbone
 
 Shapes = Mapping[str, tuple[int, ...]]

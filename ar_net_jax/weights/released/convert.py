@@ -8,9 +8,9 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from ar_net_jax.backbones.layouts import Entry, from_flax, to_flax
-from ar_net_jax.config.config import Config, ModelConfig
-from ar_net_jax.config.files import apply_overrides
+from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config, apply_overrides
 from ar_net_jax.methods.registry import init_variables
 from ar_net_jax.weights.released.config import REMEDY, Contents, derive_config, read_contents
 from ar_net_jax.weights.released.keys import (

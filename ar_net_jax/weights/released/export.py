@@ -7,7 +7,7 @@ from flax.traverse_util import flatten_dict
 
 from ar_net_jax.backbones.architectures import EfficientNetSpec, architecture
 from ar_net_jax.backbones.layouts import from_flax
-from ar_net_jax.config.config import ModelConfig
+from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.errors import UserError
 from ar_net_jax.weights.released.keys import (
     COUNTER,

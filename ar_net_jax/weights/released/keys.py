@@ -14,7 +14,7 @@ from ar_net_jax.backbones.architectures import (
 )
 from ar_net_jax.backbones.layout_modules import Module
 from ar_net_jax.backbones.layouts import Entry, backbone_entries, module_entries
-from ar_net_jax.config.config import ModelConfig
+from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.errors import UserError
 from ar_net_jax.modules.multi_backbone import POLICY, backbone_name
 

@@ -6,69 +6,45 @@ cell state is frozen (`paper`), and the policy's extractor and LSTM where it adv
 
 import functools
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ar_net_jax.config.config import ModelConfig
-from ar_net_jax.costs.model_costs import model_cost_table
-from ar_net_jax.errors import UserError
-from ar_net_jax.inference.step import penalty_offsets, video_gflops
-from ar_net_jax.methods.ar_net import ARNet
-from ar_net_jax.modules.multi_backbone import POLICY
+from ar_net_jax.costs.cost import total_gflops
+from ar_net_jax.methods.base import Method
+from ar_net_jax.methods.stream import Step, check_frame
+from ar_net_jax.modules.multi_backbone import POLICY, MultiBackbone, MultiBackboneConfig
 from ar_net_jax.modules.policy import PolicyState
 
 Array = jax.Array
 
 
-@dataclass(frozen=True)
-class Step:
-    """What was made of one frame.
-
-    Attributes:
-        action: its index in `config.model.space.names`; a covered frame repeats the skip.
-        covered: whether an earlier skip holds.
-        networks: those that were called: `policy`, and a resolution's name such as `224px`.
-    """
-
-    action: int
-    covered: bool
-    networks: tuple[str, ...]
-
-
-class Stream:
+class ARNetStream:
     """One video on its way; after T frames it stands where a call on the clip of T would.
 
     Attributes:
         calls: how often each network was called since the start of the video, by name.
     """
 
-    def __init__(self, config: ModelConfig, variables: Any, *, cost_penalty: float = 0.0) -> None:
+    def __init__(
+        self, method: Method[MultiBackboneConfig], variables: Any, *, cost_penalty: float = 0.0
+    ) -> None:
         """Compiles every network, so that no frame waits for that.
 
         Args:
-            config: of an AR-Net.
+            method: an AR-Net.
             variables: that fit it, on the device.
             cost_penalty: as in `Model.__call__`.
-
-        Raises:
-            UserError: an approach that decides nothing frame by frame.
         """
-        if config.approach != "ar_net":
-            raise UserError(
-                f"model.approach: only 'ar_net' decides frame by frame, and this is "
-                f"'{config.approach}'; call the model on whole clips"
-            )
-        self._config, self._variables = config, variables
-        self._table = model_cost_table(config)
-        self._offsets = penalty_offsets(self._table, cost_penalty)
-        model = ARNet(config)
+        self._method, self._config, self._variables = method, method.config, variables
+        self._offset = method.penalty_offset(cost_penalty)
+        model = method.module()
         self._look = jax.jit(functools.partial(model.apply, method="look_at"))
         self._classify = [
-            jax.jit(functools.partial(_add_logits, model, i)) for i in range(len(config.backbones))
+            jax.jit(functools.partial(_add_logits, model, i))
+            for i in range(len(self._config.backbones))
         ]
         self._first = model.apply(variables, 1, method="first_state")
         self._warm_up()
@@ -87,17 +63,12 @@ class Stream:
         """Takes the next frame.
 
         Args:
-            frame: uint8 [S, S, 3], S = `config.model.image_size`.
+            frame: uint8 [S, S, 3], S the highest resolution.
 
         Raises:
             ValueError: a frame of a wrong shape or type.
         """
-        size = self._config.image_size
-        if np.shape(frame) != (size, size, 3) or frame.dtype != np.uint8:
-            raise ValueError(
-                f"a frame must be uint8 [{size}, {size}, 3], got {frame.dtype} "
-                f"{list(np.shape(frame))}"
-            )
+        check_frame(frame, self._method.image_size)
         covered = self._remaining > 0
         called: tuple[str, ...] = ()
         if covered:
@@ -125,8 +96,10 @@ class Stream:
     @property
     def gflops(self) -> float:
         """GFLOPs of the frames so far by the usage formula, in the model's convention."""
-        one_hot = np.eye(len(self._table.actions), dtype=np.float32)[self.actions]
-        return float(video_gflops(self._table, jnp.asarray(one_hot)[None])[0])
+        choices, convention = self._method.choices, self._config.gflops_convention
+        usage = np.bincount(self.actions, minlength=len(choices)) / max(1, len(self._actions))
+        calls = choices.expected(usage, len(self._actions))
+        return float(total_gflops(self._method.networks(), calls, convention))
 
     def _decide(self, frame: Array) -> tuple[int, tuple[str, ...]]:
         """Asks the policy and runs the backbone that it names; the action and the networks."""
@@ -146,10 +119,10 @@ class Stream:
         return action, (POLICY, space.names[action])
 
     def _look_at(self, frame: Array) -> tuple[PolicyState, Any, Array | None]:
-        return self._look(self._variables, frame, self._state, self._offsets)
+        return self._look(self._variables, frame, self._state, self._offset)
 
     def _warm_up(self) -> None:
-        size = self._config.image_size
+        size = self._method.image_size
         blank = jnp.zeros((1, size, size, 3), jnp.uint8)
         self.reset()
         self._look_at(blank)
@@ -157,6 +130,8 @@ class Stream:
             jax.block_until_ready(classify(self._variables, blank, self._total))
 
 
-def _add_logits(model: ARNet, index: int, variables: Any, frame: Array, total: Array) -> Array:
+def _add_logits(
+    model: MultiBackbone, index: int, variables: Any, frame: Array, total: Array
+) -> Array:
     """Adds one backbone's prediction on a frame to the video's sum."""
     return total + model.apply(variables, frame, index, method="classify_frame")

@@ -1,4 +1,4 @@
-"""The heap keeps freed memory: a process of its own each, because the setting stays."""
+"""Freed memory stays with the process: each test in a process of its own, as the setting stays."""
 
 import platform
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 # had to give for that.
 PROGRAM = """
 import resource, numpy as np
-from ar_net_jax.runtime.heap import keep_freed_memory
+from ar_net_jax.runtime.malloc import keep_freed_memory
 {call}
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -34,7 +34,7 @@ def _run(call: str, **environment: str) -> tuple[str, int]:
     return kept, int(faults)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the heap is another one")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another malloc")
 def test_freed_memory_is_used_again_without_the_kernel() -> None:
     kept, faults = _run("kept = keep_freed_memory()")
     assert kept == "True"

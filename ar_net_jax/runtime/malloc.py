@@ -1,4 +1,4 @@
-"""The C library's heap, told to keep what is freed.
+"""Settings of the C library's allocator, so that freed memory stays with the process.
 
 On a CPU, XLA allocates the intermediate results of every call anew. By default glibc maps blocks of
 that size into the process and unmaps them when they are freed, so that the kernel zeroes the same
@@ -17,13 +17,13 @@ _PAD_BYTES = 1 << 28
 
 
 def keep_freed_memory() -> bool:
-    """Has freed memory stay with the process, to be used again without the kernel.
+    """Tells glibc's malloc to reuse freed memory instead of returning it to the kernel.
 
-    The process then holds on to the most memory it ever needed. A user's own settings in the
-    environment (MALLOC_*, GLIBC_TUNABLES) are left in force.
+    The process then holds on to the most memory it ever needed. Settings in the user's environment
+    (MALLOC_*, GLIBC_TUNABLES) take precedence.
 
     Returns:
-        Whether the heap was told so; False off glibc, or where the user has settings.
+        Whether malloc was told so; False with another C library, or where the user has settings.
     """
     own = [name for name in os.environ if name.startswith(("MALLOC_", "GLIBC_TUNABLES"))]
     if not sys.platform.startswith("linux") or own:

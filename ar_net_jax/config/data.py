@@ -1,0 +1,47 @@
+"""The part of the configuration that says where videos come from and how they become batches."""
+
+from dataclasses import dataclass
+
+from ar_net_jax.config.schema import require
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where videos come from and how they become batches.
+
+    Attributes:
+        name: a registered data set: `embedded`, `video_folder`, `activitynet`, `fcvid`,
+            `mini_kinetics`.
+        source_dir: the user's videos, frames and lists; unused by `embedded`.
+        data_dir: where the prepared data set lives.
+        num_frames: T, frames sampled from each video.
+        batch_size: training videos per step, over all devices.
+        eval_batch_size: evaluation videos per step, over all devices.
+        flip: horizontal flips in training.
+        multi_scale: the multi-scale crop in training; otherwise random crops of full scale.
+        num_threads: threads that decode.
+        num_workers: processes that decode instead of threads, each as fast as one core; 0 for none.
+        frame_rate: frames per second kept when videos are prepared; 0 keeps every frame.
+        max_bad_share: share of undecodable videos above which preparing fails.
+    """
+
+    name: str = "video_folder"
+    source_dir: str = ""
+    data_dir: str = ""
+    num_frames: int = 16
+    batch_size: int = 48
+    eval_batch_size: int = 48
+    flip: bool = True
+    multi_scale: bool = True
+    num_threads: int = 8
+    num_workers: int = 0
+    frame_rate: float = 0.0
+    max_bad_share: float = 0.05
+
+    def validate(self, path: str) -> None:
+        """Raises UserError, naming the field, if a value is impossible."""
+        for name in ("num_frames", "batch_size", "eval_batch_size"):
+            require(getattr(self, name) >= 1, f"{path}.{name}", "must be at least 1")
+        for name in ("num_threads", "num_workers", "frame_rate"):
+            require(getattr(self, name) >= 0, f"{path}.{name}", "must not be negative")
+        require(0 <= self.max_bad_share <= 1, f"{path}.max_bad_share", "must lie in [0, 1]")

@@ -1,0 +1,43 @@
+"""What every method's model has in common; each method adds the fields that are its own."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ar_net_jax.config.schema import require
+
+Convention = Literal["macs", "paper"]
+CONVENTIONS: tuple[Convention, ...] = ("macs", "paper")
+"""Ways to count the GFLOPs of a frame, see `ar_net_jax.costs`."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Settings shared by all methods; a method's `Config` derives from this.
+
+    Attributes:
+        num_classes: C.
+        dropout: before each classifier.
+        resize: how lower resolutions are made on the device: `nearest` (released index rule) or
+            `antialias`.
+        dtype: computation type of the backbones; the policy and the rest stay float32.
+        padding: padding rule of EfficientNet convolutions.
+        norm: BatchNorm settings of EfficientNets: `tensorflow` or `pytorch`.
+        remat: in training, keep only what enters each block of a network and compute the rest
+            again in the backward pass: much less memory for about a third more computation.
+        gflops_convention: how costs are counted wherever this model reports or is trained on
+            them: `macs` or `paper` (see `ar_net_jax.costs`).
+    """
+
+    num_classes: int = 200
+    dropout: float = 0.5
+    resize: Literal["nearest", "antialias"] = "nearest"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    padding: Literal["same", "symmetric", "static"] = "same"
+    norm: Literal["tensorflow", "pytorch"] = "tensorflow"
+    remat: bool = False
+    gflops_convention: Convention = "macs"
+
+    def validate(self, path: str) -> None:
+        """Raises UserError, naming the field, if a value is impossible."""
+        require(self.num_classes >= 2, f"{path}.num_classes", "must be at least 2")
+        require(0 <= self.dropout < 1, f"{path}.dropout", "must lie in [0, 1)")

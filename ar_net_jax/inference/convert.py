@@ -1,0 +1,106 @@
+"""Models from one form to another: trained weights of others come in, models go out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ar_net_jax.checkpoints import save_model
+from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config, apply_overrides
+from ar_net_jax.inference.model import check_variables, load_config_and_variables
+from ar_net_jax.runtime.storage import local_path, open_storage
+from ar_net_jax.weights.export import (
+    holds_config,
+    load_safetensors,
+    save_released,
+    save_safetensors,
+)
+from ar_net_jax.weights.files import read_state
+from ar_net_jax.weights.imagenet_classifier import import_classifier
+from ar_net_jax.weights.released.convert import import_released, is_released
+from ar_net_jax.weights.sources import locate
+
+SAFETENSORS, RELEASED = ".safetensors", ".pth.tar"
+
+
+def convert(
+    source: str | Path,
+    to: str | Path,
+    *,
+    approach: str | None = None,
+    config: Config | None = None,
+    overrides: Sequence[str] = (),
+) -> Config:
+    """Converts a model from one form to another.
+
+    Args:
+        source: a released `.pth.tar`; a model of this package, as a folder or `.safetensors`; or
+            an ImageNet classifier, as a file or by its name on the Hugging Face hub.
+        to: a folder for `ar_net_jax.load`, `x.safetensors`, or `x.pth.tar` for the authors' code.
+        approach: of a released model, where its keys and shapes fit several.
+        config: taken instead of the one that is derived from the keys, or comes with the model.
+        overrides: changes of single fields, such as `--config.model.num_classes=200`.
+
+    Returns:
+        The config of the converted model.
+
+    Raises:
+        UserError: an unreadable source, one that does not fit the config, an unsuitable target,
+            or a config that the target cannot express. Nothing is written then.
+    """
+    source, to = open_storage(source), local_path("--to", to)
+    _check_target(to)
+    config, variables = _read(source, approach, config, overrides)
+    if to.name.endswith(SAFETENSORS):
+        save_safetensors(to, config, variables)
+    elif to.name.endswith(RELEASED):
+        save_released(to, config, variables)
+    else:
+        save_model(to, variables, config.to_dict())
+    return config
+
+
+def _read(
+    source: Path, approach: str | None, config: Config | None, overrides: Sequence[str]
+) -> tuple[Config, dict[str, Any]]:
+    if source.is_dir():
+        own, variables = load_config_and_variables(source)
+    elif source.suffix == SAFETENSORS and holds_config(source):
+        own, variables = load_safetensors(source)
+    else:
+        return _import(source, approach, config, overrides)
+    chosen = [f"--config.model.approach={approach}"] if approach else []
+    config = apply_overrides(config or own, [*overrides, *chosen])
+    check_variables(config, variables, source)
+    return config, variables
+
+
+def _import(
+    source: Path, approach: str | None, config: Config | None, overrides: Sequence[str]
+) -> tuple[Config, dict[str, Any]]:
+    """Reads what others trained; which of the two kinds it is shows in its keys."""
+    weights = locate(str(source))
+    state = read_state(weights.path)
+    try:
+        if is_released(state):
+            return import_released(state, approach=approach, config=config, overrides=overrides)
+        chosen = [f"--config.model.approach={approach}"] if approach else []
+        return import_classifier(weights, config=config, overrides=[*overrides, *chosen])
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
+
+
+def _check_target(to: Path) -> None:
+    """Raises UserError before anything is read, if a result could not be put there."""
+    if to.name.endswith((SAFETENSORS, RELEASED)):
+        if to.is_dir():
+            raise UserError(f"--to {to} is a folder; give another name for the file")
+        if not to.parent.is_dir():
+            raise UserError(f"--to {to}: there is no folder {to.parent}; make it first")
+        return
+    if to.suffix in (".pth", ".pt", ".tar", ".bin", ".npz", ".h5"):
+        raise UserError(f"--to {to}: give a folder, x{SAFETENSORS} or x{RELEASED}")
+    if to.exists() and not to.is_dir():
+        raise UserError(f"--to {to} is a file; give a folder, x{SAFETENSORS} or x{RELEASED}")
+    if to.is_dir() and not {path.name for path in to.iterdir()} <= {"config.json", "variables"}:
+        raise UserError(f"--to {to} holds something else than a model; give a new folder")
