@@ -9,28 +9,23 @@ import difflib
 import functools
 import importlib.metadata
 
-from ar_net_jax.backbones import (
-    convnext,
-    efficientnet,
-    efficientnet_lite,
-    mobilenet_v2,
-    resnet,
-)
+from ar_net_jax.backbones import efficientnet, efficientnet_lite, mobilenet_v2, resnet
 from ar_net_jax.backbones.base import Backbone
 from ar_net_jax.errors import UserError
 
 ENTRY_POINTS = "ar_net_jax.backbones"
 """Group of the entry points by which installed packages offer backbones, each under its name."""
 
-_FAMILIES = (resnet, mobilenet_v2, efficientnet, efficientnet_lite, convnext)
+_FAMILIES = (resnet, mobilenet_v2, efficientnet, efficientnet_lite)
 _REGISTERED: dict[str, Backbone] = {
     backbone.name: backbone for family in _FAMILIES for backbone in family.VARIANTS
 }
+_SHIPPED = tuple(_REGISTERED)
 
 
 def names() -> tuple[str, ...]:
-    """Names of the backbones that are registered."""
-    return tuple(_REGISTERED)
+    """Names of all backbones that can be had, but for MobileNetV2 of other widths."""
+    return tuple(dict.fromkeys([*_REGISTERED, *_entry_points()]))
 
 
 def get(name: str) -> Backbone:
@@ -48,7 +43,7 @@ def get(name: str) -> Backbone:
     found = mobilenet_v2.of_width(name) or _installed(name)
     if found is not None:
         return found
-    known = [*_REGISTERED, *_entry_points()]
+    known = names()
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise UserError(
@@ -57,19 +52,27 @@ def get(name: str) -> Backbone:
     )
 
 
-def register(backbone: Backbone) -> None:
+def register(backbone: Backbone) -> Backbone:
     """Makes a backbone known by its name, from now on and in this process.
 
+    One of the same name that was registered before is replaced, unless it is a shipped one.
+
+    Returns:
+        The same backbone.
+
     Raises:
-        UserError: another one has that name already.
+        UserError: it lacks a name or the width of its features, or has a shipped one's name.
     """
-    known = _REGISTERED.get(backbone.name)
-    if known is not None and type(known) is not type(backbone):
+    missing = [field for field in ("name", "features") if not getattr(backbone, field, None)]
+    if missing:
+        kind = type(backbone).__name__
+        raise UserError(f"{kind} is no backbone: it lacks {' and '.join(missing)}; set them in it")
+    if backbone.name in _SHIPPED or mobilenet_v2.of_width(backbone.name):
         raise UserError(
-            f"two backbones are named {backbone.name!r}, of {type(known).__module__} and of "
-            f"{type(backbone).__module__}; rename one of them"
+            f"a backbone named {backbone.name!r} ships with ar_net_jax; choose another name"
         )
     _REGISTERED[backbone.name] = backbone
+    return backbone
 
 
 @functools.cache
@@ -95,5 +98,4 @@ def _installed(name: str) -> Backbone | None:
             f"backbone {name!r}: its package's {point.value} is no backbone of that name; tell "
             "its authors, or name another backbone"
         )
-    register(backbone)
-    return backbone
+    return register(backbone)

@@ -1,7 +1,7 @@
 """What the rest of the package asks of a backbone, whichever it is."""
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -112,13 +112,14 @@ class Backbone(abc.ABC):
         """
         return None
 
-    def paper_gflops(self, resolution: int, counted: Counted) -> float:
+    def paper_gflops(self, resolution: int, count: Callable[[], Counted]) -> float:
         """GFLOPs of a frame, with the classifier, as AR-Net's tables count them.
 
         Args:
             resolution: side of the frame in pixels.
-            counted: on that frame.
+            count: counts on that frame, which takes a moment.
         """
+        counted = count()
         return (counted.macs + 2 * sum(counted.norm_outputs)) / 1e9
 
     def layout(self, name: str) -> Layout:

@@ -19,9 +19,7 @@ class Layer(NamedTuple):
         bias: whether a convolution or linear layer has one.
     """
 
-    kind: Literal[
-        "conv", "depthwise", "linear", "batch_norm", "layer_norm", "vector", "channels"
-    ]
+    kind: Literal["conv", "depthwise", "linear", "batch_norm", "layer_norm", "vector", "channels"]
     source: str
     path: tuple[str, ...]
     bias: bool = False

@@ -325,25 +325,25 @@ _TORCHVISION_FIRST = {
 }
 
 
-def efficientnet_pytorch_layers(spec: MBConvSpec) -> list[Layer]:
+def efficientnet_pytorch_layers(spec: MBConvSpec) -> tuple[Layer, ...]:
     """Layers under the names of the package efficientnet_pytorch: ours, with underscores."""
     names = {ours: f"_{ours}" for _, ours in _LAYERS}
     layers = _ends(("_conv_stem", "_bn0"), ("_conv_head", "_bn1"))
     for index, _, _, expands in _blocks(spec):
         layers += _block(f"_blocks.{index}", index, names, expands, spec.lite)
-    return layers
+    return tuple(layers)
 
 
-def timm_layers(spec: MBConvSpec) -> list[Layer]:
+def timm_layers(spec: MBConvSpec) -> tuple[Layer, ...]:
     """Layers under the names of timm's `efficientnet_*` and `tf_efficientnet_*`."""
     layers = _ends(("conv_stem", "bn1"), ("conv_head", "bn2"))
     for index, stage, i, expands in _blocks(spec):
         names = _TIMM if expands else _TIMM_FIRST
         layers += _block(f"blocks.{stage}.{i}", index, names, expands, spec.lite)
-    return layers
+    return tuple(layers)
 
 
-def torchvision_layers(spec: MBConvSpec) -> list[Layer]:
+def torchvision_layers(spec: MBConvSpec) -> tuple[Layer, ...]:
     """Layers under the names of `torchvision.models.efficientnet`."""
     last = len(STAGES) + 1
     stem, head = (tuple(f"features.{i}.{j}" for j in (0, 1)) for i in (0, last))
@@ -351,7 +351,7 @@ def torchvision_layers(spec: MBConvSpec) -> list[Layer]:
     for index, stage, i, expands in _blocks(spec):
         names = _TORCHVISION if expands else _TORCHVISION_FIRST
         layers += _block(f"features.{stage + 1}.{i}", index, names, expands, spec.lite)
-    return layers
+    return tuple(layers)
 
 
 def _ends(stem: tuple[str, ...], head: tuple[str, ...]) -> list[Layer]:

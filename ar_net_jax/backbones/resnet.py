@@ -1,7 +1,7 @@
 """ResNet (He et al. 2016) in torchvision's layout and, with underscores for dots, its names."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import flax.linen as nn
@@ -148,20 +148,21 @@ class ResNetBackbone(Backbone):
 
     def layouts(self) -> Mapping[str, Layout]:
         """The names of `torchvision.models.resnet`, which are timm's too."""
-        layout = Layout(tuple(_layers(self.spec)), "fc")
+        layout = Layout(_layers(self.spec), "fc")
         return {"torchvision": layout, "timm": layout}
 
-    def paper_gflops(self, resolution: int, counted: Counted) -> float:
+    def paper_gflops(self, resolution: int, count: Callable[[], Counted]) -> float:
         """MACs, 2 for each BatchNorm output, and the average pool.
 
         The pool adds up the last map, which is as large as the last BatchNorm's output, and
         divides once per channel. (Networks that pool outside of a module are counted without.)
         """
+        counted = count()
         operations = counted.macs + 2 * sum(counted.norm_outputs)
         return (operations + counted.norm_outputs[-1] + self.features) / 1e9
 
 
-def _layers(spec: ResNetSpec) -> list[Layer]:
+def _layers(spec: ResNetSpec) -> tuple[Layer, ...]:
     layers = [Layer("conv", "conv1", ("conv1",)), Layer("batch_norm", "bn1", ("bn1",))]
     channels = spec.widths[0]
     for stage, (depth, width) in enumerate(zip(spec.depths, spec.widths), start=1):
@@ -175,7 +176,7 @@ def _layers(spec: ResNetSpec) -> list[Layer]:
                 layers.append(Layer("conv", f"{name}.downsample.0", (path, "downsample_0")))
                 layers.append(Layer("batch_norm", f"{name}.downsample.1", (path, "downsample_1")))
             channels = features
-    return layers
+    return tuple(layers)
 
 
 def _published(name: str, spec: ResNetSpec) -> ResNetBackbone:

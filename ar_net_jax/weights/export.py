@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from safetensors.numpy import save_file
 
 from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config
-from ar_net_jax.weights.files import import_torch
 from ar_net_jax.weights.released.export import export_released
 
 _CONFIG = "config"
@@ -78,7 +78,7 @@ def save_released(path: str | Path, config: Config, variables: Any) -> None:
             file cannot be written.
     """
     arrays = export_released(config.model, variables)
-    torch = import_torch(f"{path}: writing it")
+    torch = _import_torch(path)
     state = {key: torch.from_numpy(np.array(array)) for key, array in arrays.items()}
     checkpoint = {
         "epoch": 0,
@@ -88,6 +88,17 @@ def save_released(path: str | Path, config: Config, variables: Any) -> None:
         "best_prec1": 0.0,
     }
     _write(path, lambda file: torch.save(checkpoint, file))
+
+
+def _import_torch(path: str | Path) -> ModuleType:
+    """PyTorch, which is not installed with this package."""
+    try:
+        import torch
+    except ImportError:
+        raise UserError(
+            f"{path}: writing it needs PyTorch: pip install 'ar-net-jax[torch]' (or torch alone)"
+        ) from None
+    return torch
 
 
 def _write(path: str | Path, write: Callable[[Path], None]) -> None:

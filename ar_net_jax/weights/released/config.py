@@ -4,7 +4,7 @@ import ast
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ar_net_jax.backbones.architectures import feature_dim
+from ar_net_jax import backbones
 from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config, apply_overrides
 from ar_net_jax.weights.released.keys import LISTED, LITE, SINGLE, Form, identify_backbone
@@ -102,7 +102,7 @@ def fitting_approaches(contents: Contents) -> tuple[str, ...]:
     """
     if not contents.lite:
         return ("uniform",)
-    count, width = len(contents.listed), feature_dim(contents.lite)
+    count, width = len(contents.listed), backbones.get(contents.lite).features
     reads_features = contents.head_width == width
     reads_hidden = contents.head_width == contents.hidden
     if count and reads_features and not reads_hidden:

@@ -12,9 +12,9 @@ from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config, apply_overrides
 from ar_net_jax.methods.registry import init_variables
+from ar_net_jax.weights.identify import COUNTER
 from ar_net_jax.weights.released.config import REMEDY, Contents, derive_config, read_contents
 from ar_net_jax.weights.released.keys import (
-    COUNTER,
     LISTED,
     LITE,
     PREFIX,

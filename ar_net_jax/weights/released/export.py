@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from ar_net_jax.backbones.architectures import EfficientNetSpec, architecture
+from ar_net_jax import backbones
 from ar_net_jax.backbones.layouts import from_flax
 from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.errors import UserError
+from ar_net_jax.weights.identify import COUNTER
 from ar_net_jax.weights.released.keys import (
-    COUNTER,
     PREFIX,
     RELEASED_BACKBONES,
     model_parts,
@@ -68,10 +68,12 @@ def check_expressible(config: ModelConfig) -> None:
     for field, name in names.items():
         known = ", ".join(RELEASED_BACKBONES)
         _require(name in RELEASED_BACKBONES, field, name, f"it knows {known}")
-    efficient = any(isinstance(architecture(n), EfficientNetSpec) for n in names.values())
-    for field, value in (("padding", "static"), ("norm", "tensorflow")):
-        found = getattr(config, field)
-        _require(found == value or not efficient, field, found, f"its EfficientNets have {value!r}")
+        settings = backbones.get(name).released_settings
+        if settings is not None:
+            fits, instead = config.padding in settings.paddings, settings.paddings[0]
+            _require(fits, "padding", config.padding, f"its {name} has {instead!r}")
+            fits = config.norm == settings.norm
+            _require(fits, "norm", config.norm, f"its {name} has {settings.norm!r}")
     if config.approach != "uniform":  # Which its --rescale_to gives any one resolution.
         _require(
             config.resolutions[0] == _INPUT_SIZE == config.image_size,
