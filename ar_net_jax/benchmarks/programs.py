@@ -15,7 +15,7 @@ from ar_net_jax.benchmarks.parts import Parts
 from ar_net_jax.inference.step import Request, Result, Routing, make_inference
 from ar_net_jax.ops.rng import example_keys
 from ar_net_jax.ops.routing import Chunks
-from ar_net_jax.runtime.mesh import place, sharded
+from ar_net_jax.runtime.mesh import replicate, sharded
 
 # The policy as it was trained.
 _NO_PENALTY = 0.0
@@ -66,7 +66,7 @@ class Programs:
         variables = self.variables(entry, alone=alone)
         penalty = jnp.float32(_NO_PENALTY)
         if mesh is not None:
-            penalty = place(penalty, mesh)
+            penalty = replicate(penalty, mesh)
         imposed = request.forced_actions is not None
         model = (entry.config.method, entry.config.model)
         key = (*model, form, request.frames.shape, imposed, mesh is None)
@@ -85,7 +85,7 @@ class Programs:
         key = (id(entry.variables), alone)
         if key not in self._placed:
             tree = entry.variables
-            placed = jax.device_put(tree) if alone else place(tree, self.mesh)
+            placed = jax.device_put(tree) if alone else replicate(tree, self.mesh)
             # The host's tree is kept as well, so that no other comes to have its id.
             self._placed[key] = (tree, placed)
         return self._placed[key][1]

@@ -13,6 +13,7 @@ from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config
 from ar_net_jax.runtime import mesh as devices
 from ar_net_jax.runtime.timing import Call
+from ar_net_jax.training.micro_batches import check_batch
 from ar_net_jax.training.program import build_program
 from ar_net_jax.training.state import TrainState, state_shardings
 
@@ -55,7 +56,7 @@ def stage_calls(config: Config, usage: str, seed: int = 0) -> list[StepCall]:
         seed: of weights, frames and the order of actions.
     """
     mesh = devices.make_mesh()
-    devices.check_batch(config, mesh)
+    check_batch(config, mesh)
     planned = []
     for index, name in enumerate(config.stage_order):
         forms = config.build_method().training_forms(config.stages[name])

@@ -42,7 +42,8 @@ class Choices:
 
     def leaves_out(self, choice: int) -> bool:
         """Whether a frame of that choice adds nothing to the prediction."""
-        return bool(self.skip_lengths) and self.skip_lengths[choice] > 0
+        skipped = bool(self.skip_lengths) and self.skip_lengths[choice] > 0
+        return skipped or not any(per[choice] for per in self.calls.values())
 
     def count(self, one_hot: Array) -> dict[str, Array]:
         """How often each network has to run for each video.
