@@ -6,7 +6,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from ar_net_jax.errors import UserError
+from ar_net_jax.errors import UserError, first_line
 from ar_net_jax.weights.torch_files import read_torch_file
 
 PICKLED_SUFFIXES = (".pth", ".pth.tar", ".pt")
@@ -60,5 +60,5 @@ def _without_bfloat16(array: np.ndarray) -> np.ndarray:
 
 
 def _damaged(path: Path, error: Exception) -> UserError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return UserError(f"{path}: truncated or damaged ({reason[:120]}); get the file once more")
+    reason = first_line(error)[:120]
+    return UserError(f"{path}: truncated or damaged ({reason}); get the file once more")
