@@ -11,7 +11,19 @@ import importlib.metadata
 
 from ar_net_jax.backbones import efficientnet, efficientnet_lite, mobilenet_v2, resnet
 from ar_net_jax.backbones.base import Backbone
+from ar_net_jax.backbones.layers import batch_norm, conv, global_average
 from ar_net_jax.errors import UserError
+
+__all__ = [
+    "ENTRY_POINTS",
+    "Backbone",
+    "batch_norm",
+    "conv",
+    "get",
+    "global_average",
+    "names",
+    "register",
+]
 
 ENTRY_POINTS = "ar_net_jax.backbones"
 """Group of the entry points by which installed packages offer backbones, each under its name."""
