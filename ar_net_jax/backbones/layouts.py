@@ -4,6 +4,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+COUNTER = "num_batches_tracked"
+"""Last part of a BatchNorm's key that holds how many batches it saw, which nothing here uses."""
+
 Kind = Literal["conv", "depthwise", "linear", "vector", "channels"]
 
 

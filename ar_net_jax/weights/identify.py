@@ -5,13 +5,10 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from ar_net_jax import backbones
-from ar_net_jax.backbones.layouts import from_flax
+from ar_net_jax.backbones.layouts import COUNTER, from_flax
 from ar_net_jax.weights.imagenet import variable_shapes
 
 Shapes = Mapping[str, tuple[int, ...]]
-
-COUNTER = "num_batches_tracked"
-"""Last part of a BatchNorm's key that holds how many batches it saw, which nothing here uses."""
 
 
 def identify(shapes: Shapes, candidates: Iterable[tuple[str, str]]) -> tuple[str, str] | None:

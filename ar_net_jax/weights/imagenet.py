@@ -11,14 +11,12 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from ar_net_jax import backbones
 from ar_net_jax.backbones.base import Trained
-from ar_net_jax.backbones.layouts import Entry, from_flax, to_flax
-from ar_net_jax.errors import UserError
+from ar_net_jax.backbones.layouts import COUNTER, Entry, from_flax, to_flax
+from ar_net_jax.errors import UserError, first_few
 from ar_net_jax.ops.resize import Normalisation
 from ar_net_jax.weights.sources import Weights
 
 State = Mapping[str, np.ndarray]
-
-_COUNTER = "num_batches_tracked"
 
 # Tags of timm's weights that were trained with another normalisation than their architecture's.
 _HALVES = Normalisation((0.5,) * 3, (0.5,) * 3)
@@ -70,7 +68,7 @@ def detect_layout(name: str, keys: Collection[str]) -> str:
     best = max(fits, key=fits.__getitem__, default="")
     if not fits.get(best):
         raise UserError(
-            f"no key is one of {name}'s (the first are: {_first_few(sorted(keys))}); give weights "
+            f"no key is one of {name}'s (the first are: {first_few(sorted(keys))}); give weights "
             f"of {name} in a layout of {', '.join(fits) or 'its authors'}"
         )
     return best
@@ -123,10 +121,10 @@ def _check_keys(name: str, layout: str, entries: Sequence[Entry], state: State) 
         for key in state
         if key not in known
         and key.split(".")[0] != classifier
-        and key.rsplit(".", 1)[-1] != _COUNTER
+        and key.rsplit(".", 1)[-1] != COUNTER
     ]
-    faults = [f"miss {_first_few(missing)}"] * bool(missing)
-    faults += [f"have besides {_first_few(extra)}"] * bool(extra)
+    faults = [f"miss {first_few(missing)}"] * bool(missing)
+    faults += [f"have besides {first_few(extra)}"] * bool(extra)
     if faults:
         raise UserError(
             f"the weights {' and '.join(faults)}, so they are not those of {name}; give weights "
@@ -154,8 +152,3 @@ def _convert(name: str, entry: Entry, array: np.ndarray, expected: tuple[int, ..
             f"{entry.source} holds {array.dtype} where weights should be; get the file once more"
         )
     return to_flax(entry, array).astype(np.float32, copy=False)
-
-
-def _first_few(keys: Sequence[str], limit: int = 3) -> str:
-    rest = len(keys) - limit
-    return ", ".join(keys[:limit]) + (f" and {rest} more" if rest > 0 else "")

@@ -28,12 +28,17 @@ _ALTERNATIVE = (
 
 
 def import_classifier(
-    weights: Weights, *, config: Config | None = None, overrides: Sequence[str] = ()
+    weights: Weights,
+    *,
+    method: str | None = None,
+    config: Config | None = None,
+    overrides: Sequence[str] = (),
 ) -> tuple[Config, dict[str, Any]]:
     """Turns an ImageNet classifier into a Uniform model of the same classes.
 
     Args:
         weights: a file in one of the layouts of a backbone known here.
+        method: name of the model's method, where the user gives one.
         config: taken instead of the one derived from keys and shapes.
         overrides: changes of single fields, such as `--config.model.resolution=224`.
 
@@ -58,6 +63,8 @@ def import_classifier(
     if config is None:
         config = Config.from_dict({"method": Uniform.name, "model": model})
     config = apply_overrides(config, overrides)
+    if method not in (None, config.method):
+        raise UserError(f"--as {method}: the model is one of '{config.method}'; {_ALTERNATIVE}")
     network = _only_network(config, name, kernel.shape[1])
     named = PretrainedConfig({network.path[-1]: str(weights.path)})
     imported = pretrained_variables(dataclasses.replace(config, pretrained=named)) or {}
@@ -104,8 +111,8 @@ def _only_network(config: Config, name: str, num_classes: int) -> Network:
     network, *others = config.build_method().networks().values()
     if others or network.heads != (HEAD,):
         raise UserError(
-            f"config.method: one ImageNet network makes no model of '{config.method}'; name no "
-            f"method, or {_ALTERNATIVE}"
+            f"config.method: one ImageNet network makes no model of '{config.method}'; leave "
+            f"--config out, or {_ALTERNATIVE}"
         )
     if network.backbone != name:
         raise UserError(f"config.model asks for {network.backbone}, but the weights are {name}")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from ar_net_jax.backbones.layouts import Entry, from_flax, to_flax
+from ar_net_jax.backbones.layouts import COUNTER, Entry, from_flax, to_flax
 from ar_net_jax.errors import UserError, first_few
 from ar_net_jax.experiment import Config, apply_overrides
 from ar_net_jax.methods import Method

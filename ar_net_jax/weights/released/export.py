@@ -6,7 +6,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from ar_net_jax import backbones
-from ar_net_jax.backbones.layouts import from_flax
+from ar_net_jax.backbones.layouts import COUNTER, from_flax
 from ar_net_jax.errors import UserError
 from ar_net_jax.methods import Method
 from ar_net_jax.methods.released import ReleasedForm, parts_of, require_expressible
@@ -71,9 +71,9 @@ def check_expressible(method: Method[Any]) -> ReleasedForm:
         )
         settings = backbones.get(name).released_settings
         if settings is not None:
-            fits, instead = config.padding in settings.paddings, settings.paddings[0]
-            require_expressible(fits, "padding", config.padding, f"its {name} has {instead!r}")
-            fits = config.norm == settings.norm
-            require_expressible(fits, "norm", config.norm, f"its {name} has {settings.norm!r}")
+            paddings, norm = settings
+            for field, values in (("padding", paddings), ("norm", (norm,))):
+                found, instead = getattr(config, field), f"its {name} has {values[0]!r}"
+                require_expressible(found in values, field, found, instead)
     form.check_expressible(config)
     return form
