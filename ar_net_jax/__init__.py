@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 from ar_net_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from ar_net_jax.experiment import Config
     from ar_net_jax.data.video import read_video
+    from ar_net_jax.experiment import Config
     from ar_net_jax.inference.model import Model, load
     from ar_net_jax.inference.step import Result
 

@@ -19,7 +19,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from ar_net_jax.errors import UserError
+from ar_net_jax.errors import UserError, first_few, first_line
 from ar_net_jax.runtime.storage import absolute, is_remote
 
 PyTree = Any
@@ -260,7 +260,7 @@ def load_model(directory: epath.PathLike) -> tuple[PyTree, dict[str, Any]]:
             variables = checkpointer.restore(directory / _VARIABLES)
     except (ValueError, OSError, KeyError) as error:
         raise UserError(
-            f"{directory} is damaged and cannot be read ({_reason(error)}); train or convert it "
+            f"{directory} is damaged and cannot be read ({first_line(error)}); train or convert it "
             "again"
         ) from error
     return variables, config_dict
@@ -289,7 +289,7 @@ def check_fits(variables: PyTree, expected_shapes: PyTree) -> None:
         ],
     }
     if any(faults.values()):
-        listed = "; ".join(f"{kind}: {_first_few(keys)}" for kind, keys in faults.items() if keys)
+        listed = "; ".join(f"{kind}: {first_few(keys)}" for kind, keys in faults.items() if keys)
         raise UserError(
             f"the checkpoint does not fit the config: {listed}. "
             "Use the config that it was trained with"
@@ -311,10 +311,6 @@ def _score(metrics: Mapping[str, float]) -> float:
     return metrics["score"]
 
 
-def _reason(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
 def _is_of_the_disk(error: Exception) -> bool:
     """Whether the operating system refused to write; orbax's C++ part says so in its messages."""
     return isinstance(error, OSError) or "os_error_code" in str(error)
@@ -322,12 +318,7 @@ def _is_of_the_disk(error: Exception) -> bool:
 
 def _cause(error: Exception) -> str:
     """The end of a message, which is the operating system's own."""
-    return _reason(error).rsplit(": ", 1)[-1]
-
-
-def _first_few(keys: list[str], limit: int = 3) -> str:
-    rest = len(keys) - limit
-    return ", ".join(keys[:limit]) + (f" and {rest} more" if rest > 0 else "")
+    return first_line(error).rsplit(": ", 1)[-1]
 
 
 def _solo_checkpointer() -> ocp.StandardCheckpointer:

@@ -17,9 +17,9 @@ def main() -> None:
         jax.config.update("jax_enable_x64", True)
         # The package asks for float32 by this name; here it gets twice the digits.
         jnp.float32 = jnp.float64
-    from ar_net_jax.experiment import Config
     from ar_net_jax.data import registry
     from ar_net_jax.evaluation.evaluate import evaluate_model
+    from ar_net_jax.experiment import Config
     from ar_net_jax.inference.model import load_config_and_variables
     from ar_net_jax.runtime.distributed import find_job, is_first, join
     from ar_net_jax.training.log import Reporting

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ar_net_jax.costs.model_costs import model_cost_table
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,11 +19,10 @@ from ar_net_jax.benchmarks.subjects import Source, fresh_variables, split_names
 from ar_net_jax.benchmarks.usage import MIXES, impose_usage, read_usage
 from ar_net_jax.checkpoints import save_model
 from ar_net_jax.cli.main import main
-from ar_net_jax.experiment import load_config
-from ar_net_jax.costs.model_costs import model_cost_table
 from ar_net_jax.data import registry
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import load_config
 from ar_net_jax.inference.step import Request, make_inference
 from ar_net_jax.methods.registry import init_variables
 from ar_net_jax.ops.actions import ActionSpace, apply_skips

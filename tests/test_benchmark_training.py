@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ar_net_jax.costs.model_costs import model_cost_table
 
 from ar_net_jax.benchmarks.pipeline_rate import DrawnVideos, measure_pipeline
+from ar_net_jax.benchmarks.training import step_flops
 from ar_net_jax.benchmarks.training_calls import stage_calls
+from ar_net_jax.benchmarks.training_report import print_training_benchmark
 from ar_net_jax.cli import benchmark_training
-from ar_net_jax.experiment import Config
-from ar_net_jax.experiment import load_config
-from ar_net_jax.costs.model_costs import model_cost_table
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config, load_config
 
 SMALL = (
     "--config.model.resolutions=(24,16)",
@@ -66,7 +67,7 @@ def test_the_report_has_both_forms_and_the_cores_that_feed_them(
         "bytes_per_frame": 1e4,
     }
     document["steps"][0]["clips_per_second"] = 20.0
-    benchmark_training._print(document)
+    print_training_benchmark(document)
     assert "joint takes 80 frames/s: 8 cores feed it" in capsys.readouterr().out
 
 
@@ -74,7 +75,7 @@ def test_flops_are_those_of_three_forward_passes_of_every_network() -> None:
     config = _config()
     table = model_cost_table(config.model, "macs")
     expected = 6e9 * (table.actions[0] + table.policy + table.lstm) * 2 * 4
-    assert benchmark_training.step_flops(config) == pytest.approx(expected)
+    assert step_flops(config) == pytest.approx(expected)
 
 
 def test_a_usage_that_does_not_fit_is_refused_before_anything_is_compiled() -> None:

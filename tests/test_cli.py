@@ -9,8 +9,8 @@ import pytest
 
 from ar_net_jax.checkpoints import save_model
 from ar_net_jax.cli.main import JOBS, main
-from ar_net_jax.experiment import load_config
 from ar_net_jax.data.embedded.builder import write_video
+from ar_net_jax.experiment import load_config
 from ar_net_jax.methods.registry import init_variables
 
 TRAIN = ["train", "--config=demo", "--quiet"]

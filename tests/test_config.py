@@ -10,8 +10,8 @@ import ml_collections
 import pytest
 
 from ar_net_jax.config import files as config_files
-from ar_net_jax.experiment import Config
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config
 
 JOINT = {"objective": "joint"}
 

@@ -16,8 +16,8 @@ from safetensors.numpy import save_file
 
 from ar_net_jax.checkpoints import load_model, save_model
 from ar_net_jax.cli.main import main
-from ar_net_jax.experiment import Config
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config
 from ar_net_jax.inference.convert import convert
 from ar_net_jax.methods.registry import init_variables
 from ar_net_jax.weights.export import load_safetensors

@@ -6,18 +6,18 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from ar_net_jax.costs.model_costs import model_cost_table
+from ar_net_jax.costs.parts import model_parts
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ar_net_jax.checkpoints import save_model
 from ar_net_jax.cli.main import main
-from ar_net_jax.experiment import load_config
 from ar_net_jax.costs import frame_gflops
-from ar_net_jax.costs.model_costs import model_cost_table
-from ar_net_jax.costs.parts import model_parts
 from ar_net_jax.costs.usage import parse_usage
 from ar_net_jax.costs.xla import xla_gmacs
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import load_config
 from ar_net_jax.methods.registry import init_variables
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -12,8 +12,8 @@ import pytest
 from ar_net_jax.cli import train
 from ar_net_jax.cli.main import build_parser
 from ar_net_jax.config.model import ModelConfig
-from ar_net_jax.experiment import Config, PolicyConfig, StageConfig
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config, PolicyConfig, StageConfig
 from ar_net_jax.reporting.dry_run import print_checks
 from ar_net_jax.training import dry_run
 

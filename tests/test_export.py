@@ -17,8 +17,8 @@ from jax import export
 from ar_net_jax.checkpoints import save_model
 from ar_net_jax.cli.main import main
 from ar_net_jax.config.data import DataConfig
-from ar_net_jax.experiment import Config
 from ar_net_jax.config.model import ModelConfig, PolicyConfig
+from ar_net_jax.experiment import Config
 from ar_net_jax.inference import export as exporting
 from ar_net_jax.inference.export import ExportOptions, describe_export, export_model
 from ar_net_jax.inference.model import Model

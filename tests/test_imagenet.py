@@ -24,9 +24,8 @@ from ar_net_jax.backbones.layouts import (
     to_flax,
 )
 from ar_net_jax.cli.main import main
-from ar_net_jax.experiment import Config
-from ar_net_jax.experiment import load_config
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config, load_config
 from ar_net_jax.methods.registry import init_variables
 from ar_net_jax.runtime import mesh as devices
 from ar_net_jax.training import parts as stages

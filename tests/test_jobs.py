@@ -5,13 +5,13 @@ from pathlib import Path
 
 import jax
 import numpy as np
-
-from ar_net_jax.experiment import Config
 from ar_net_jax.costs.model_costs import model_cost_table
+
 from ar_net_jax.demo.behaviour import choices_by_kind
 from ar_net_jax.demo.controls import single_resolution_model
 from ar_net_jax.evaluation.evaluate import Evaluation, gflops_by_video
 from ar_net_jax.evaluation.metrics import Predictions
+from ar_net_jax.experiment import Config
 from ar_net_jax.methods.registry import build_model, init_variables
 
 CONFIG = Config.from_dict(

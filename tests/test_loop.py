@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from ar_net_jax.checkpoints import load_model
-from ar_net_jax.experiment import Config
 from ar_net_jax.data import registry
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
 from ar_net_jax.data.source import VideoSource
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config
 from ar_net_jax.runtime import mesh as devices
 from ar_net_jax.training import steps
 from ar_net_jax.training.loop import train

@@ -1,5 +1,6 @@
 """A built wheel, installed elsewhere: what it holds, and that it works from any folder."""
 
+import email
 import os
 import pathlib
 import shutil
@@ -8,6 +9,8 @@ import sys
 import zipfile
 
 import pytest
+
+import ar_net_jax
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SHIPPED = ("configs", "datasets")
@@ -38,6 +41,18 @@ def test_every_module_config_and_builder_travels(wheel: pathlib.Path) -> None:
             assert (below if name == "ar_net_jax" else f"ar_net_jax/{below}") in names
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"ar_net_jax"}
+
+
+def test_metadata_and_types_travel(wheel: pathlib.Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    assert "ar_net_jax/py.typed" in archive.namelist()
+    folder = f"ar_net_jax-{ar_net_jax.__version__}.dist-info"
+    metadata = email.message_from_bytes(archive.read(f"{folder}/METADATA"))
+    assert metadata["Version"] == ar_net_jax.__version__
+    assert {"dev", "gcs", "parity", "test", "torch", "weights"} == set(
+        metadata.get_all("Provides-Extra")
+    )
+    assert "arnet = ar_net_jax.cli.main:main" in archive.read(f"{folder}/entry_points.txt").decode()
 
 
 def test_installed_wheel_finds_its_folders_from_anywhere(

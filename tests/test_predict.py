@@ -6,15 +6,15 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from ar_net_jax.costs.model_costs import model_cost_table
 
 from ar_net_jax.checkpoints import save_model
 from ar_net_jax.cli.main import main
-from ar_net_jax.experiment import Config
-from ar_net_jax.costs.model_costs import model_cost_table
 from ar_net_jax.data import registry
 from ar_net_jax.data.embedded.builder import write_video
 from ar_net_jax.data.nearby import class_names
 from ar_net_jax.data.video import read_video
+from ar_net_jax.experiment import Config
 from ar_net_jax.inference.model import load
 from ar_net_jax.methods.registry import init_variables
 

@@ -10,8 +10,8 @@ import pytest
 from golden import released_baselines
 
 from ar_net_jax.backbones.layouts import backbone_entries
-from ar_net_jax.experiment import Config
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config
 from ar_net_jax.methods.registry import build_model
 from ar_net_jax.modules.frame_runner import Mode
 from ar_net_jax.modules.multi_backbone import Prediction

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from golden import recipe
 
-from ar_net_jax.experiment import Config
 from ar_net_jax.config.model import ModelConfig
+from ar_net_jax.experiment import Config
 from ar_net_jax.inference.model import Model
 from ar_net_jax.methods.registry import build_model
 from ar_net_jax.modules.frame_runner import EVALUATION

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ar_net_jax.costs.model_costs import model_cost_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ar_net_jax.experiment import Config
 from ar_net_jax.config.model import ModelConfig, PolicyConfig
-from ar_net_jax.costs.model_costs import model_cost_table
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config
 from ar_net_jax.inference.chunks import plan_chunks
 from ar_net_jax.inference.model import Model
 from ar_net_jax.inference.step import penalty_offsets

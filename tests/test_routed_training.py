@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ar_net_jax.experiment import Config
 from ar_net_jax.config.model import ModelConfig, PolicyConfig, StageConfig
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config
 from ar_net_jax.methods.registry import build_model, init_variables
 from ar_net_jax.modules.frame_runner import Mode
 from ar_net_jax.modules.heads import frame_classifier

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from ar_net_jax.experiment import Config
-from ar_net_jax.config.files import config_path, load_config, shipped_configs
 from ar_net_jax.costs.model_costs import model_cost_table
+
+from ar_net_jax.config.files import config_path, load_config, shipped_configs
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config
 from ar_net_jax.methods.registry import build_model, init_variables
 from ar_net_jax.training import parts as stages
 from ar_net_jax.training.optimizer import make_optimizer

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ar_net_jax.experiment import Config
 from ar_net_jax.demo import parallel as side_by_side
 from ar_net_jax.demo.parallel import Training, run_trainings
 from ar_net_jax.errors import Preempted, UserError
+from ar_net_jax.experiment import Config
 from ar_net_jax.training.log import Reporting
 
 LONG = 60.0

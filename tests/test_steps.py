@@ -10,8 +10,8 @@ import numpy as np
 import optax
 import pytest
 
-from ar_net_jax.experiment import Config
 from ar_net_jax.config.model import ModelConfig, OptimizerConfig, PolicyConfig, StageConfig
+from ar_net_jax.experiment import Config
 from ar_net_jax.inference.step import make_predict_step
 from ar_net_jax.methods.registry import build_model, init_variables
 from ar_net_jax.training import parts as stages

@@ -1,6 +1,7 @@
 """Runs and models in a bucket, against a local emulator of Google Cloud Storage."""
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -11,7 +12,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,13 @@ from ar_net_jax.data import registry
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
 from ar_net_jax.data.splits import prepare_data
 from ar_net_jax.errors import Preempted, UserError
-from ar_net_jax.runtime.storage import absolute, local_path, open_storage
+from ar_net_jax.runtime.storage import (
+    absolute,
+    local_path,
+    open_storage,
+    write_output,
+    write_whole,
+)
 
 BUCKET = "bucket"
 SMALL = [
@@ -71,8 +78,31 @@ def test_data_in_a_bucket_is_refused(field: str, tmp_path: Path) -> None:
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gcsfs", None)
-    with pytest.raises(UserError, match=r"gcsfs is missing; pip install 'ar_net_jax\[gcs\]'"):
+    with pytest.raises(UserError, match=r"needs 'gcsfs' .*pip install 'ar_net_jax\[gcs\]'"):
         open_storage("gs://bucket/run")
+
+
+@pytest.mark.parametrize("content", ["new", b"new", lambda path: path.write_text("new")])
+def test_a_file_is_replaced_whole(
+    tmp_path: Path, content: str | bytes | Callable[[Path], object]
+) -> None:
+    for _ in range(2):
+        write_whole(tmp_path / "x.json", content)
+        assert (tmp_path / "x.json").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_writer_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    def fill_the_disk(path: Path) -> None:
+        path.write_text("ne")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    write_whole(tmp_path / "x.json", "old")
+    with pytest.raises(OSError, match="No space"):
+        write_whole(tmp_path / "x.json", fill_the_disk)
+    with pytest.raises(UserError, match=r"x\.json: cannot be written \(No space left on device\)"):
+        write_output(tmp_path / "x.json", fill_the_disk)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 
 class Emulator:
@@ -154,7 +184,7 @@ def test_models_and_lines_in_a_bucket(emulator: Emulator, tmp_path: Path) -> Non
         import numpy as np
         from ar_net_jax.checkpoints import Checkpoints, holds_model, load_model, save_model
         from ar_net_jax.errors import UserError
-        from ar_net_jax.runtime.storage import open_storage, write_text
+        from ar_net_jax.runtime.storage import open_storage, write_whole
         from ar_net_jax.training.writers import ScalarWriter, StepLines
 
         folder = open_storage("gs://bucket/library")
@@ -185,7 +215,7 @@ def test_models_and_lines_in_a_bucket(emulator: Emulator, tmp_path: Path) -> Non
         lines.close()
         print((folder / "lines.jsonl").read_text().split())
         for text in ("old", "new"):
-            write_text(folder / "record.json", text)
+            write_whole(folder / "record.json", text)
         print((folder / "record.json").read_text(), sorted(p.name for p in folder.iterdir()))
 
         with ScalarWriter(folder / "history") as writer:

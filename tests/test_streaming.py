@@ -7,9 +7,9 @@ import jax
 import numpy as np
 import pytest
 
-from ar_net_jax.experiment import Config
 from ar_net_jax.config.model import ModelConfig, PolicyConfig
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config
 from ar_net_jax.inference.model import Model
 from ar_net_jax.methods.registry import build_model, init_variables
 from ar_net_jax.modules.frame_runner import EVALUATION

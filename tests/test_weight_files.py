@@ -25,7 +25,7 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "half.safetensors": "half.safetensors: truncated or damaged .*get the file once more",
         "none.pth": "none.pth: no such file",
         "x.h5": "x.h5: unknown kind of file; weights are read from .pth, ",
-        "x.pth": r"x.pth: reading it needs PyTorch: pip install 'ar-net-jax\[torch\]'",
+        "x.pth": r"x.pth: reading it needs 'torch' .*; pip install 'ar_net_jax\[torch\]'",
     }.items():
         with pytest.raises(UserError, match=message):
             read_state(tmp_path / name)

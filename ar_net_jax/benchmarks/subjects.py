@@ -12,8 +12,6 @@ import numpy as np
 
 from ar_net_jax.benchmarks.usage import impose_usage, read_usage
 from ar_net_jax.config.model import ModelConfig
-from ar_net_jax.experiment import Config
-from ar_net_jax.experiment import apply_overrides, load_config
 from ar_net_jax.config.shipped import shipped_configs
 from ar_net_jax.costs.model_costs import model_cost_table
 from ar_net_jax.data.nearby import find_data
@@ -21,6 +19,7 @@ from ar_net_jax.data.pipeline import eval_batches
 from ar_net_jax.data.source import VideoExample, VideoSource
 from ar_net_jax.data.splits import open_split
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config, apply_overrides, load_config
 from ar_net_jax.inference.model import check_variables, find_model, load_config_and_variables
 from ar_net_jax.inference.step import Routing
 from ar_net_jax.methods.registry import init_variables

@@ -11,20 +11,19 @@ import numpy as np
 from ar_net_jax.benchmarks.rounds import Measurement
 from ar_net_jax.benchmarks.subjects import Subject
 from ar_net_jax.errors import UserError
+from ar_net_jax.runtime.extras import import_extra
 from ar_net_jax.runtime.timing import Call
 
 
 def import_torch() -> tuple[ModuleType, ModuleType]:
-    """Imports torch and torchvision, extras that only a comparison needs.
+    """Imports torch and torchvision, which only a comparison needs.
 
     Raises:
         UserError: one is missing, or the two do not fit together.
     """
-    try:
-        import torch
-        import torchvision
-    except (ImportError, RuntimeError) as error:
-        raise UserError(f"--against_torch: {error}; pip install 'ar_net_jax[parity]'") from error
+    torch, torchvision = (
+        import_extra(name, "--against_torch", "parity") for name in ("torch", "torchvision")
+    )
     return torch, torchvision
 
 

@@ -7,8 +7,8 @@ import numpy as np
 from ar_net_jax.benchmarks.machine import describe_machine, peak_memory
 from ar_net_jax.benchmarks.pipeline_rate import measure_pipeline
 from ar_net_jax.benchmarks.training_calls import stage_calls, torch_step_calls
-from ar_net_jax.experiment import Config
 from ar_net_jax.costs.model_costs import model_cost_table
+from ar_net_jax.experiment import Config
 from ar_net_jax.runtime.timing import time_interleaved
 from ar_net_jax.runtime.versions import package_versions
 

@@ -15,6 +15,7 @@ from ar_net_jax.experiment import Config
 from ar_net_jax.runtime import mesh as devices
 from ar_net_jax.runtime.timing import Call
 from ar_net_jax.training import parts as stages
+from ar_net_jax.training.micro_batches import check_batch
 from ar_net_jax.training.program import build_program
 from ar_net_jax.training.state import TrainState, state_shardings
 
@@ -31,7 +32,7 @@ def stage_calls(config: Config, usage: str, seed: int = 0) -> dict[str, Call]:
         seed: of weights, frames and the order of actions.
     """
     mesh = devices.make_mesh()
-    devices.check_batch(config, mesh)
+    check_batch(config, mesh)
     planned = {}
     for index, name in enumerate(config.stage_order):
         stage = config.stages[name]

@@ -21,7 +21,7 @@ from ar_net_jax.data.augment import eval_clip, random_clip
 from ar_net_jax.data.sampling import eval_indices, train_indices
 from ar_net_jax.data.source import VideoExample, VideoSource
 from ar_net_jax.data.workers import end_with_parent, until_one_dies
-from ar_net_jax.errors import UserError
+from ar_net_jax.errors import UserError, first_line
 
 Batch = dict[str, np.ndarray]
 
@@ -45,7 +45,7 @@ def _read(source: VideoSource, example_id: int) -> VideoExample:
     except Exception as error:
         raise UserError(
             f"split '{source.split}', example {example_id}: the stored record cannot be read "
-            f"({_reason(error)}); prepare the data set again"
+            f"({first_line(error)}); prepare the data set again"
         ) from error
 
 
@@ -56,12 +56,8 @@ def _decode(example: VideoExample, example_id: int, indices: np.ndarray) -> list
     except Exception as error:
         raise UserError(
             f"video '{example['name']}' (example {example_id}): a stored frame cannot be decoded "
-            f"({_reason(error)}); prepare the data set again"
+            f"({first_line(error)}); prepare the data set again"
         ) from error
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _pad_labels(labels: np.ndarray, width: int) -> np.ndarray:

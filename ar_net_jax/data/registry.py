@@ -7,7 +7,6 @@ import hashlib
 import importlib.util
 import io
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from ar_net_jax.data.builder import VideoBuilder, VideoConfig
 from ar_net_jax.data.embedded import builder as embedded
 from ar_net_jax.data.source import VideoSource
 from ar_net_jax.errors import UserError
+from ar_net_jax.runtime.storage import write_whole
 
 _INDEX = "prepared.json"
 _BUILDERS = {
@@ -92,9 +92,7 @@ def _read_index(data_dir: Path) -> dict[str, str]:
 
 
 def _write_index(data_dir: Path, index: dict[str, str]) -> None:
-    partial = data_dir / f"{_INDEX}.partial"
-    partial.write_text(json.dumps(index, indent=1))
-    os.replace(partial, data_dir / _INDEX)
+    write_whole(data_dir / _INDEX, json.dumps(index, indent=1))
 
 
 def _fingerprint(builder: VideoBuilder, config: VideoConfig) -> str:

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from ar_net_jax.checkpoints import save_model
-from ar_net_jax.experiment import Config
-from ar_net_jax.experiment import load_config
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
 from ar_net_jax.data.source import VideoSource
 from ar_net_jax.data.splits import open_split, prepare_data
@@ -18,6 +16,7 @@ from ar_net_jax.demo.controls import single_resolution_model
 from ar_net_jax.demo.parallel import Training, run_trainings
 from ar_net_jax.evaluation.evaluate import Evaluation, evaluate_model, measure_speed
 from ar_net_jax.evaluation.metrics import chance_level
+from ar_net_jax.experiment import Config, load_config
 from ar_net_jax.inference.model import load_config_and_variables
 from ar_net_jax.reporting.decisions import plot_decisions
 from ar_net_jax.reporting.tables import print_table, write_report

@@ -147,4 +147,3 @@ def measure_speed(
         }
         for name, evaluation in evaluations.items()
     }
-

@@ -5,9 +5,9 @@ from typing import Any
 
 from etils import epath
 
-from ar_net_jax.experiment import apply_overrides
 from ar_net_jax.data.splits import open_split, prepare_data
 from ar_net_jax.evaluation.evaluate import evaluate_model
+from ar_net_jax.experiment import apply_overrides
 from ar_net_jax.inference.model import check_variables, find_model, load_config_and_variables
 from ar_net_jax.inference.step import Routing
 from ar_net_jax.ops.routing import Chunks

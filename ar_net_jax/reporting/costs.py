@@ -10,12 +10,12 @@ import rich.table
 
 from ar_net_jax.backbones.architectures import COST_CONVENTIONS, EfficientNetSpec, architecture
 from ar_net_jax.config.model import ModelConfig
-from ar_net_jax.experiment import Config
 from ar_net_jax.costs.model_costs import model_cost_table
 from ar_net_jax.costs.parts import Part, model_parts
 from ar_net_jax.costs.usage import parse_usage
 from ar_net_jax.costs.xla import xla_gmacs
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config
 
 _PER = ("gflops_per_frame", "gflops_per_video")
 _CONVENTIONS_NOTE = (

@@ -10,7 +10,6 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ar_net_jax.errors import UserError
-from ar_net_jax.experiment import Config
 
 Tree = Any
 # The fields of a batch that the devices need; the rest stays on the host.
@@ -39,18 +38,6 @@ def check_divisible(batch_size: int, mesh: Mesh, field: str) -> None:
             f"config.{field}: {batch_size} does not divide evenly over {mesh.size} devices; "
             f"choose a multiple of {mesh.size}"
         )
-
-
-def check_batch(config: Config, mesh: Mesh) -> None:
-    """Raises UserError if a training batch, or a micro-batch, cannot be split evenly."""
-    size, parts = config.data.batch_size, config.optimizer.micro_batches
-    if parts > 1 and size // parts % mesh.size:
-        raise UserError(
-            f"config.optimizer.micro_batches: micro-batches of {size // parts} videos do not "
-            f"divide evenly over {mesh.size} devices; make data.batch_size a multiple of "
-            f"{parts * mesh.size}, or take fewer micro-batches"
-        )
-    check_divisible(size, mesh, "data.batch_size")
 
 
 def local_rows(batch_size: int, mesh: Mesh) -> list[int]:

@@ -14,6 +14,7 @@ from typing import Any
 from etils import epath
 
 from ar_net_jax.errors import UserError, first_line
+from ar_net_jax.runtime.extras import import_extra
 
 _BUCKETS = "gs://"
 
@@ -98,11 +99,6 @@ def write_whole(path: epath.PathLike, content: str | bytes | Callable[[Path], ob
         fresh.unlink(missing_ok=True)
 
 
-def write_text(path: epath.PathLike, text: str) -> None:
-    """As `write_whole`."""
-    write_whole(path, text)
-
-
 def write_output(path: epath.PathLike, content: str | bytes | Callable[[Path], object]) -> None:
     """As `write_whole`, for a file whose place the user has chosen.
 
@@ -133,14 +129,9 @@ def _fill(path: epath.Path, content: str | bytes | Callable[[Path], object]) -> 
 @functools.cache
 def _open_bucket(directory: str, bucket: str) -> None:
     """Opens a bucket as orbax will, so that an error shows before any work is done."""
-    try:
-        import fsspec
-        import gcsfs  # noqa: F401
-        from google.cloud import storage
-    except ImportError as error:
-        raise UserError(
-            f"{directory}: {error.name or error} is missing; pip install 'ar_net_jax[gcs]'"
-        ) from error
+    fsspec, _, storage = (
+        import_extra(name, directory, "gcs") for name in ("fsspec", "gcsfs", "google.cloud.storage")
+    )
     # Other processes, and tensorstore in this one, write to the same bucket without gcsfs, whose
     # cached listings would then be out of date.
     fsspec.config.conf.setdefault("gcs", {}).setdefault("use_listings_cache", False)

@@ -15,6 +15,7 @@ from ar_net_jax.costs.counting import count_macs
 from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config
 from ar_net_jax.runtime import mesh as devices
+from ar_net_jax.training.micro_batches import check_batch
 from ar_net_jax.training.program import build_program
 from ar_net_jax.training.state import TrainState, state_shardings
 
@@ -70,7 +71,7 @@ def dry_run(config: Config) -> list[StageCheck]:
         UserError: the batch cannot be split over the devices.
     """
     mesh = devices.make_mesh()
-    devices.check_batch(config, mesh)
+    check_batch(config, mesh)
     return [_check_stage(config, index, mesh) for index in range(len(config.stage_order))]
 
 

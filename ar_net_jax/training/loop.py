@@ -19,7 +19,7 @@ from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config
 from ar_net_jax.runtime.distributed import is_first, wait_for_all
 from ar_net_jax.runtime.preemption import PreemptionHandler
-from ar_net_jax.runtime.storage import write_text
+from ar_net_jax.runtime.storage import write_whole
 from ar_net_jax.training.log import Reporting
 from ar_net_jax.training.stage import Run, StageRecord, run_stage
 
@@ -137,4 +137,4 @@ def _full_disk_explained(workdir: epath.Path) -> Iterator[None]:
 
 def _write_json(path: epath.Path, value: Any) -> None:
     """Writes a record in one move, for the next call to read."""
-    write_text(path, json.dumps(value, indent=2))
+    write_whole(path, json.dumps(value, indent=2))

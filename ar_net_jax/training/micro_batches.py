@@ -7,11 +7,27 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import Config
+from ar_net_jax.runtime.mesh import check_divisible
+
 Array = jax.Array
 Tree = Any
 Batch = dict[str, Array]
 # (parameters, BatchNorm statistics, batch) -> (gradient, (metrics, new statistics)).
 Gradient = Callable[[Tree, Tree, Batch], tuple[Tree, tuple[dict[str, Array], Tree]]]
+
+
+def check_batch(config: Config, mesh: Mesh) -> None:
+    """Raises UserError if a training batch, or a micro-batch, cannot be split over the devices."""
+    size, parts = config.data.batch_size, config.optimizer.micro_batches
+    if parts > 1 and size // parts % mesh.size:
+        raise UserError(
+            f"config.optimizer.micro_batches: micro-batches of {size // parts} videos do not "
+            f"divide evenly over {mesh.size} devices; make data.batch_size a multiple of "
+            f"{parts * mesh.size}, or take fewer micro-batches"
+        )
+    check_divisible(size, mesh, "data.batch_size")
 
 
 def split_batch(batch: Batch, parts: int, mesh: Mesh | None) -> Batch:

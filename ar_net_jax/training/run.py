@@ -2,8 +2,8 @@
 
 from etils import epath
 
-from ar_net_jax.experiment import Config
 from ar_net_jax.data.splits import open_split, prepare_data
+from ar_net_jax.experiment import Config
 from ar_net_jax.runtime.compilation import keep_compiled_programs
 from ar_net_jax.runtime.distributed import is_first
 from ar_net_jax.runtime.processes import first_then_others

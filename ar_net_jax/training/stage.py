@@ -20,6 +20,7 @@ from ar_net_jax.runtime import mesh as devices
 from ar_net_jax.runtime.preemption import PreemptionHandler
 from ar_net_jax.training import parts
 from ar_net_jax.training.log import Reporting, StageLog
+from ar_net_jax.training.micro_batches import check_batch
 from ar_net_jax.training.program import StageProgram, build_program
 from ar_net_jax.training.stage_loop import DataOrder, Plan, Stage, StageLoop
 from ar_net_jax.training.state import Best, TrainState, state_shardings
@@ -174,7 +175,7 @@ def _build_loop(
 def _check_batch_size(run: Run, mesh: Mesh) -> None:
     """Raises UserError if a batch cannot be split over the devices, or cannot be filled."""
     batch_size, num_videos = run.config.data.batch_size, len(run.train_split)
-    devices.check_batch(run.config, mesh)
+    check_batch(run.config, mesh)
     if num_videos < batch_size:
         raise UserError(
             f"config.data.batch_size: {batch_size} is more than the {num_videos} training videos"

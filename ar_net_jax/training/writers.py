@@ -18,7 +18,7 @@ import tensorboardX
 from etils import epath
 from tensorboardX import record_writer
 
-from ar_net_jax.runtime.storage import is_remote
+from ar_net_jax.runtime.storage import is_remote, write_whole
 
 HISTORY = "metrics.jsonl"
 
@@ -43,10 +43,8 @@ class StepLines:
         self._file, self._text = None, "".join(kept)
         if is_remote(self._path):
             return
-        # Replaced in one move, so that a kill while rewriting does not lose the history.
-        rewritten = self._path.with_suffix(".tmp")
-        rewritten.write_text(self._text)
-        rewritten.replace(self._path)
+        # In one move, so that a kill while rewriting does not lose the history.
+        write_whole(self._path, self._text)
         self._file = open(self._path, "a", encoding="utf-8")
 
     def add(self, step: int, values: Mapping[str, Any]) -> None:

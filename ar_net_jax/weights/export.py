@@ -1,9 +1,6 @@
 """Model files: `.safetensors` with the config inside, and released checkpoints."""
 
 import json
-import os
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +11,8 @@ from safetensors.numpy import save_file
 
 from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config
-from ar_net_jax.weights.files import import_torch
+from ar_net_jax.runtime.extras import import_extra
+from ar_net_jax.runtime.storage import write_output
 from ar_net_jax.weights.released.export import export_released
 
 _CONFIG = "config"
@@ -35,7 +33,7 @@ def save_safetensors(path: str | Path, config: Config, variables: Any) -> None:
     flat = flatten_dict(variables, sep="/")
     arrays = {key: np.ascontiguousarray(array) for key, array in flat.items()}
     metadata = {_CONFIG: json.dumps(config.to_dict())}
-    _write(path, lambda file: save_file(arrays, file, metadata))
+    write_output(path, lambda file: save_file(arrays, file, metadata))
 
 
 def load_safetensors(path: str | Path) -> tuple[Config, dict[str, Any]]:
@@ -77,26 +75,15 @@ def save_released(path: str | Path, config: Config, variables: Any) -> None:
         UserError: the authors' code cannot express the config, PyTorch is not installed, or the
             file cannot be written.
     """
-    arrays = export_released(config.model, variables)
-    torch = import_torch(f"{path}: writing it")
+    method = config.build_method()
+    arrays = export_released(method, variables)
+    torch = import_extra("torch", f"{path}: writing it", "torch")
     state = {key: torch.from_numpy(np.array(array)) for key, array in arrays.items()}
     checkpoint = {
         "epoch": 0,
-        "arch": config.model.backbones[0],
+        "arch": next(iter(method.backbone_modules().values())).backbone,
         "state_dict": state,
         "optimizer": {},
         "best_prec1": 0.0,
     }
-    _write(path, lambda file: torch.save(checkpoint, file))
-
-
-def _write(path: str | Path, write: Callable[[Path], None]) -> None:
-    """Writes beside the path, then moves there, so that a file is whole or is not there."""
-    path = Path(path)
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            fresh = Path(folder) / path.name
-            write(fresh)
-            os.replace(fresh, path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error})") from None
+    write_output(path, lambda file: torch.save(checkpoint, file))

@@ -5,14 +5,14 @@ import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from ar_net_jax.errors import UserError
+from ar_net_jax.errors import UserError, first_line
+from ar_net_jax.runtime.extras import import_extra
 
 PICKLED_SUFFIXES = (".pth", ".pth.tar", ".pt")
 """Names of files that `torch.save` wrote."""
@@ -48,24 +48,6 @@ def read_state(path: str | Path) -> dict[str, np.ndarray]:
     )
 
 
-def import_torch(purpose: str) -> ModuleType:
-    """PyTorch, which is not installed with this package.
-
-    Args:
-        purpose: what it is needed for, the start of the error's sentence.
-
-    Raises:
-        UserError: it is not installed; the message says how to get it.
-    """
-    try:
-        import torch
-    except ImportError:
-        raise UserError(
-            f"{purpose} needs PyTorch: pip install 'ar-net-jax[torch]' (or torch alone)"
-        ) from None
-    return torch
-
-
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
         return {key: _without_bfloat16(array) for key, array in load_file(path).items()}
@@ -78,7 +60,7 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_pickled(path: Path) -> dict[str, np.ndarray]:
-    torch = import_torch(f"{path}: reading it")
+    torch = import_extra("torch", f"{path}: reading it", "torch")
     # Only the format since PyTorch 1.6, a zip archive, can be mapped into memory.
     mapped = zipfile.is_zipfile(path)
     try:
@@ -135,5 +117,5 @@ def _refused(path: Path, reason: str) -> UserError:
 
 
 def _damaged(path: Path, error: Exception) -> UserError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return UserError(f"{path}: truncated or damaged ({reason[:120]}); get the file once more")
+    reason = first_line(error)[:120]
+    return UserError(f"{path}: truncated or damaged ({reason}); get the file once more")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ar_net_jax.errors import UserError
+from ar_net_jax.errors import UserError, first_line
 from ar_net_jax.weights.files import SUFFIXES
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -85,10 +85,9 @@ def _from_hub(source: str) -> Weights:
         path = Path(hf_hub_download(source, _HUB_FILE))
         hf_hub_download(source, _HUB_CARD)
     except (EntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         name = source.split("/")[1]
         raise UserError(
-            f"{source} cannot be had from the Hugging Face hub ({reason[:160]}); get "
+            f"{source} cannot be had from the Hugging Face hub ({first_line(error)[:160]}); get "
             f"{_hub_url(source)} by other means, save it as FOLDER/{name}.safetensors, and give "
             "--config.pretrained.folder=FOLDER"
         ) from None

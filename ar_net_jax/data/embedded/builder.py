@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import json
 import multiprocessing
-import os
 import shutil
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from ar_net_jax.data.embedded.plan import SPLITS, EmbeddedSpec, plan_video, vide
 from ar_net_jax.data.embedded.scene import draw_frames
 from ar_net_jax.data.workers import end_with_parent
 from ar_net_jax.errors import UserError
+from ar_net_jax.runtime.storage import write_whole
 
 __all__ = ["EmbeddedSpec", "frame_kinds", "make", "write_video"]
 
@@ -143,8 +143,8 @@ def make(directory: str | Path, spec: EmbeddedSpec | None = None, progress: bool
         entries = [annotations[split, i] for i in range(getattr(spec, split))]
         _write_split(directory, split, spec, entries)
     (directory / "classes.txt").write_text("\n".join(spec.class_names) + "\n")
-    (directory / _UNFINISHED).write_text(json.dumps(_marker(spec), indent=1))
-    os.replace(directory / _UNFINISHED, directory / _MARKER)
+    write_whole(directory / _MARKER, json.dumps(_marker(spec), indent=1))
+    (directory / _UNFINISHED).unlink()
 
 
 def frame_kinds(directory: str | Path, split: str) -> dict[str, list[str]]:
