@@ -4,17 +4,16 @@ import contextlib
 import dataclasses
 import fcntl
 import hashlib
-import importlib.util
 import io
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import absl.logging
 import tensorflow_datasets as tfds
 
+from ar_net_jax.config.files import load_module
 from ar_net_jax.config.shipped import shipped_dir
 from ar_net_jax.data.builder import VideoBuilder, VideoConfig
 from ar_net_jax.data.embedded import builder as embedded
@@ -23,12 +22,7 @@ from ar_net_jax.errors import UserError
 from ar_net_jax.runtime.storage import write_whole
 
 _INDEX = "prepared.json"
-_BUILDERS = {
-    "activitynet": "ActivityNet",
-    "fcvid": "Fcvid",
-    "mini_kinetics": "MiniKinetics",
-    "video_folder": "VideoFolder",
-}
+_REGISTERED: dict[str, type[VideoBuilder]] = {}
 EMBEDDED = "embedded"
 # Frames keep their size; at this quality they and their videos stay under 100 MB.
 _EMBEDDED_OPTIONS = {"short_side": None, "quality": 80}
@@ -37,24 +31,35 @@ _INERT = {"name", "version", "description", "release_notes", "source_dir", "prog
 
 
 def data_set_names() -> list[str]:
-    """The names that `prepare` knows."""
-    return sorted([EMBEDDED, *_BUILDERS])
+    """The names that `prepare` knows: each folder of `datasets/`, and what was registered."""
+    shipped = (path.stem for path in shipped_dir("datasets").glob("*/*.py"))
+    return sorted({EMBEDDED, *shipped, *_REGISTERED} - {"__init__"})
+
+
+def register(builder: type[VideoBuilder]) -> type[VideoBuilder]:
+    """Makes a user's own data set known by its builder's name; may be used as a decorator.
+
+    Raises:
+        UserError: a shipped data set has that name.
+    """
+    if builder.name in data_set_names() and builder.name not in _REGISTERED:
+        raise UserError(f"a data set named {builder.name!r} ships with ar_net_jax; rename yours")
+    _REGISTERED[builder.name] = builder
+    return builder
 
 
 def _load_builder(name: str) -> type[VideoBuilder]:
-    """Loads a shipped builder by its path, so that no package called `datasets` gets in the way."""
-    module_name = f"_ar_net_jax_builder_{name}"
-    if module_name not in sys.modules:
-        path = shipped_dir("datasets") / name / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(module_name, path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[module_name] = module
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[module_name]
-            raise
-    return getattr(sys.modules[module_name], _BUILDERS[name])
+    """A data set's builder; a shipped one is the class of that name in `datasets/NAME/NAME.py`."""
+    if name in _REGISTERED:
+        return _REGISTERED[name]
+    # By its path, so that no package called `datasets` gets in the way.
+    path = shipped_dir("datasets") / name / f"{name}.py"
+    module = load_module(path, "datasets")
+    return next(
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, VideoBuilder) and value.name == name
+    )
 
 
 def _known(name: str) -> None:
