@@ -4,8 +4,8 @@
     arnet train --config=demo --workdir=RUN      AR-Net alone
 
 Variants, combined with commas: `quick` (the same path in two minutes); `controls` (each backbone
-by itself: Uniform at every resolution, in one pass); `lstm`, `random_policy`, `multi_scale`; `scsampler`
-(which needs no warm-up before it).
+by itself: Uniform at every resolution, in one pass); `lstm`, `random_policy`, `multi_scale`;
+`scsampler` (which needs no warm-up before it).
 """
 
 import dataclasses

@@ -15,7 +15,9 @@ put a sampler before a main network that is trained already (a Uniform, given by
 """
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -25,6 +27,16 @@ from ar_net_jax.config.schema import require
 from ar_net_jax.costs.network import Network
 from ar_net_jax.losses import Separate
 from ar_net_jax.methods.base import FROZEN, Method, Moment, Traits
+from ar_net_jax.methods.released import (
+    INPUT_SIZE,
+    LISTED,
+    LITE,
+    RESOLUTIONS,
+    Contents,
+    Path,
+    ReleasedForm,
+    require_expressible,
+)
 from ar_net_jax.methods.stages import StageConfig
 from ar_net_jax.methods.uniform import UniformConfig, network_name
 from ar_net_jax.modules.frame_runner import EVALUATION, Mode, mask_or_ones, run_on_frames
@@ -201,6 +213,50 @@ def _averages(logits: dict[str, Array], mask: Array, mode: Mode) -> dict[str, Ar
     return {name: masked_average(of[:, :, None], weights) for name, of in logits.items()}
 
 
+class ReleasedSCSampler(ReleasedForm):
+    """Released files of SCSampler: the light backbone samples, the one that is listed is the main.
+
+    The authors' public test script hands the sampler frames of 224 px. They trained it on 84 px,
+    which their costs are for too, so that is what a file is run at here.
+    """
+
+    unused = ("rnn.", "linear.")
+
+    def fits(self, contents: Contents) -> bool:
+        """See `ReleasedForm`."""
+        return contents.samples and len(contents.listed) == 1
+
+    def model(self, contents: Contents, given: Mapping[str, str]) -> dict[str, Any]:
+        """See `ReleasedForm`."""
+        return {
+            "backbone": contents.listed[0],
+            "resolution": RESOLUTIONS[0],
+            "sampler_backbone": contents.lite,
+            "sampler_resolution": RESOLUTIONS[-1],
+        }
+
+    def names(self, method: Method[Any], contents: Contents | None) -> dict[Path, str]:
+        """See `ReleasedForm`."""
+        return {
+            (SAMPLER, "backbone"): LITE,
+            (SAMPLER, "head"): "lite_fc",
+            (MAIN, "backbone"): f"{LISTED}.0",
+            (MAIN, "head"): "new_fc_list.0",
+        }
+
+    def check_expressible(self, config: SCSamplerConfig) -> None:
+        """See `ReleasedForm`."""
+        super().check_expressible(config)
+        side = config.sampler_resolution
+        require_expressible(
+            side <= INPUT_SIZE,
+            "sampler_resolution",
+            side,
+            f"its highest resolution is {INPUT_SIZE} always",
+        )
+        require_expressible(config.resize == "nearest", "resize", config.resize, "it has 'nearest'")
+
+
 class SCSampler(Method[SCSamplerConfig]):
     """The same number of frames of every video, but the most salient ones."""
 
@@ -208,6 +264,7 @@ class SCSampler(Method[SCSamplerConfig]):
     title = "SCSampler"
     Config = SCSamplerConfig
     Stage = SCSamplerStage
+    released = ReleasedSCSampler()
     traits = Traits(adaptive=True)
     separable = True
     provides = frozenset({"network_logits"})
