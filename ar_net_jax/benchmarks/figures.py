@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from ar_net_jax.backbones.architectures import COST_CONVENTIONS
 from ar_net_jax.benchmarks.rounds import Measurement
 from ar_net_jax.benchmarks.subjects import Subject
+from ar_net_jax.config.model import CONVENTIONS
 from ar_net_jax.costs.executed import executed_gflops
 from ar_net_jax.costs.model_costs import model_cost_table
 from ar_net_jax.evaluation.evaluate import evaluate_model
@@ -50,13 +50,13 @@ def _row(m: Measurement) -> dict[str, Any]:
     subject, model = m.subject, m.subject.config.model
     videos = sum(len(answer.actions) for answer in m.answers)
     batch = len(m.answers[0].actions)
-    tables = {name: model_cost_table(model, name) for name in COST_CONVENTIONS}
+    tables = {name: model_cost_table(model, name) for name in CONVENTIONS}
     actions = np.concatenate([answer.actions for answer in m.answers])
     usage = action_usage(actions, len(tables["macs"].actions))
     computed = np.sum([answer.computed for answer in m.answers], axis=0)
     executed = {
         name: executed_gflops(model, computed.sum(0), actions.size, name) / videos
-        for name in COST_CONVENTIONS
+        for name in CONVENTIONS
     }
     row = {
         "approach": subject.title,

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import jax
 
-from ar_net_jax.backbones.architectures import feature_dim
+from ar_net_jax import backbones
 from ar_net_jax.costs.network import Network, Recurrence
 from ar_net_jax.methods.base import FROZEN, MODEL, Method
 from ar_net_jax.methods.released import (
@@ -166,7 +166,9 @@ class MultiBackboneMethod(Method[C]):
             path=(POLICY,),
             children=("lstm", "decision"),
             recurrence=Recurrence(
-                feature_dim(policy.backbone), policy.hidden_size, cfg.space.num_actions
+                backbones.get(policy.backbone).features,
+                policy.hidden_size,
+                cfg.space.num_actions,
             ),
             heads=("decision",),
         )

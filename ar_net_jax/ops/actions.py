@@ -1,8 +1,8 @@
 """What may be decided about a frame, what that calls, and how a skip spreads over later frames.
 
 AR-Net's actions are numbered as in the paper (Section 3.2): first the L resolutions in descending
-order, then the M skips in ascending order. "Skip F" leaves out the frame it is chosen on and the F - 1
-frames after it; those later frames are *covered*: they carry on the skip and decide nothing.
+order, then the M skips in ascending order. "Skip F" leaves out the frame it is chosen on and the
+F - 1 frames after it; those later frames are *covered*: they carry on the skip and decide nothing.
 """
 
 from collections.abc import Mapping

@@ -8,8 +8,8 @@ import rich.box
 import rich.console
 import rich.table
 
-from ar_net_jax.backbones.architectures import COST_CONVENTIONS, EfficientNetSpec, architecture
-from ar_net_jax.config.model import ModelConfig
+from ar_net_jax import backbones
+from ar_net_jax.config.model import CONVENTIONS, ModelConfig
 from ar_net_jax.costs.model_costs import model_cost_table
 from ar_net_jax.costs.parts import Part, model_parts
 from ar_net_jax.costs.usage import parse_usage
@@ -23,10 +23,6 @@ _CONVENTIONS_NOTE = (
     "BatchNorm terms, the paper's LSTM formula and the published EfficientNet figures. XLA: half "
     "of the operations that XLA counts in one frame; it leaves out taps on padding and adds "
     "elementwise work. /f and /V: per frame and per video."
-)
-_EFFICIENTNET_NOTE = (
-    "EfficientNet under paper: the published figure, taken to be for 224 px although it is for "
-    "the variant's native size; this overstates the larger variants. macs is what is computed."
 )
 
 
@@ -64,16 +60,14 @@ def cost_figures(
         shares = share[None]
     frames = num_frames or counted or config.data.num_frames
     parts = model_parts(model)
-    published = any(
-        isinstance(architecture(p.backbone), EfficientNetSpec) for p in parts if p.backbone
-    )
+    notes = {backbones.get(part.backbone).paper_note for part in parts if part.backbone}
     return {
         "approach": model.approach,
         "actions": _action_rows(model, parts),
         "networks": [_network_row(model, part) for part in parts[len(model.backbones) :]],
         "videos": [_video_row(model, share, frames, chooses) for share in shares],
         "parameters": sum(part.parameters for part in parts),
-        "notes": [_CONVENTIONS_NOTE] + [_EFFICIENTNET_NOTE] * published,
+        "notes": [_CONVENTIONS_NOTE, *sorted(filter(None, notes))],
     }
 
 
@@ -87,13 +81,13 @@ def print_costs(figures: dict[str, Any], console: rich.console.Console | None = 
             str(row["resolution"] or ""),
             row["backbone"] or "",
             "in policy" if row.get("in_policy") else f"{row['parameters']:,}",
-            *(_gflops(row["gflops"][name]) for name in COST_CONVENTIONS),
+            *(_gflops(row["gflops"][name]) for name in CONVENTIONS),
             "" if row["xla_gmacs"] is None else _gflops(row["xla_gmacs"]),
         )
     console.print(networks)
     videos = _table("Video", "Frames", *_headings("/f"), *_headings("/V"))
     for row in figures["videos"]:
-        per = [row[key][name] for key in _PER for name in COST_CONVENTIONS]
+        per = [row[key][name] for key in _PER for name in CONVENTIONS]
         videos.add_row(
             _usage_text(row["usage"]), str(row["num_frames"]), *(f"{x:.4g}" for x in per)
         )
@@ -114,7 +108,7 @@ def _action_rows(model: ModelConfig, parts: Sequence[Part]) -> list[dict[str, An
                 "resolution": model.policy.resolution if served else None,
                 "backbone": model.policy.backbone if served else None,
                 "parameters": 0,
-                "gflops": dict.fromkeys(COST_CONVENTIONS, 0.0),
+                "gflops": dict.fromkeys(CONVENTIONS, 0.0),
                 "xla_gmacs": None,
                 "in_policy": served,
             }
@@ -139,7 +133,7 @@ def _network_row(model: ModelConfig, part: Part) -> dict[str, Any]:
 def _video_row(
     model: ModelConfig, share: np.ndarray, num_frames: int, chooses: bool
 ) -> dict[str, Any]:
-    tables = {name: model_cost_table(model, name) for name in COST_CONVENTIONS}
+    tables = {name: model_cost_table(model, name) for name in CONVENTIONS}
     return {
         "usage": dict(zip(model.space.names, share.tolist())) if chooses else None,
         "num_frames": num_frames,
@@ -160,7 +154,7 @@ def _usage_text(usage: dict[str, float] | None) -> str:
 
 
 def _headings(suffix: str) -> list[str]:
-    return [f"{name}{suffix}" for name in COST_CONVENTIONS]
+    return [f"{name}{suffix}" for name in CONVENTIONS]
 
 
 def _gflops(value: float) -> str:

@@ -26,12 +26,12 @@ def pretrained_variables(config: Config) -> dict[str, Any] | None:
         UserError: a file is missing, is damaged, holds another architecture, or was trained with
             other settings than `config.model` has; names field and remedy.
     """
+    networks = config.build_method().backbone_modules()
     variables: dict[tuple[str, ...], Any] = {}
-    sources = config.pretrained.weights
-    for module, network in config.build_method().backbone_modules().items():
-        source = sources.get(module, "")
+    for module, source in config.pretrained.weights.items():
         if not source:
             continue
+        network = networks[module]
         try:
             imported = _import(network.backbone, source, config)
         except UserError as error:

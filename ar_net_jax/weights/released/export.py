@@ -10,8 +10,8 @@ from ar_net_jax.backbones.layouts import from_flax
 from ar_net_jax.errors import UserError
 from ar_net_jax.methods import Method
 from ar_net_jax.methods.released import ReleasedForm, parts_of, require_expressible
+from ar_net_jax.weights.identify import COUNTER
 from ar_net_jax.weights.released.keys import (
-    COUNTER,
     PREFIX,
     RELEASED_BACKBONES,
     released_entries,
@@ -71,10 +71,9 @@ def check_expressible(method: Method[Any]) -> ReleasedForm:
         )
         settings = backbones.get(name).released_settings
         if settings is not None:
-            for field, value in (("padding", "static"), ("norm", settings.norm)):
-                found = getattr(config, field)
-                require_expressible(
-                    found == value, field, found, f"its EfficientNets have {value!r}"
-                )
+            fits, instead = config.padding in settings.paddings, settings.paddings[0]
+            require_expressible(fits, "padding", config.padding, f"its {name} has {instead!r}")
+            fits = config.norm == settings.norm
+            require_expressible(fits, "norm", config.norm, f"its {name} has {settings.norm!r}")
     form.check_expressible(config)
     return form
