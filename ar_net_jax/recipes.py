@@ -244,6 +244,20 @@ def multi_scale(config: ConfigDict) -> None:
     _baseline(config, "multi_scale", skips=())
 
 
+def scsampler(config: ConfigDict) -> None:
+    """SCSampler (Table 2), trained as the authors of AR-Net did: each network by itself."""
+    model = config.model
+    set_method(
+        config,
+        "scsampler",
+        backbone=model.backbones[0],
+        resolution=model.resolutions[0],
+        sampler_backbone=model.policy.backbone,
+        sampler_resolution=model.policy.resolution,
+    )
+    set_stages(config, methods.get("scsampler").stages())
+
+
 def resolution_only(config: ConfigDict) -> None:
     """Table 4: the policy chooses resolutions, and skips nothing."""
     config.model.skips = ()
@@ -283,6 +297,7 @@ PAPER_VARIANTS: dict[str, Variant] = {
     "lstm": lstm,
     "random_policy": random_policy,
     "multi_scale": multi_scale,
+    "scsampler": scsampler,
     "resolution_only": resolution_only,
     "skipping_only": skipping_only,
     "accuracy_only": accuracy_only,
