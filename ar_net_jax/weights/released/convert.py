@@ -11,7 +11,6 @@ from ar_net_jax.errors import UserError, first_few
 from ar_net_jax.experiment import Config, apply_overrides
 from ar_net_jax.methods import Method
 from ar_net_jax.methods.released import LISTED, LITE, SINGLE, Contents, parts_of
-from ar_net_jax.weights.identify import COUNTER
 from ar_net_jax.weights.released.config import REMEDY, derive_config, read_contents
 from ar_net_jax.weights.released.keys import (
     PREFIX,

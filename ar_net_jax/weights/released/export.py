@@ -10,7 +10,6 @@ from ar_net_jax.backbones.layouts import COUNTER, from_flax
 from ar_net_jax.errors import UserError
 from ar_net_jax.methods import Method
 from ar_net_jax.methods.released import ReleasedForm, parts_of, require_expressible
-from ar_net_jax.weights.identify import COUNTER
 from ar_net_jax.weights.released.keys import (
     PREFIX,
     RELEASED_BACKBONES,
