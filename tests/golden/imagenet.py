@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ar_net_jax.backbones.layouts import backbone_entries, from_flax
+from ar_net_jax import backbones
+from ar_net_jax.backbones.layouts import from_flax
 from ar_net_jax.weights.imagenet import variable_shapes
 
 if __package__:
@@ -93,7 +94,7 @@ def draw_backbone(name: str, layout: str, variance: float = 1.0) -> dict[str, np
     """A backbone's drawn state dictionary, without a classifier, under the names of a layout."""
     shapes = variable_shapes(name)
     state = {}
-    for entry in backbone_entries(name, layout):
+    for entry in backbones.get(name).entries(layout):
         shape = from_flax(entry, np.empty(shapes[entry.collection, *entry.path], bool)).shape
         state[entry.source] = draw(entry.source, shape, variance)
     return state
