@@ -4,17 +4,17 @@ import contextlib
 import dataclasses
 import fcntl
 import hashlib
-import importlib.util
 import io
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import absl.logging
 import tensorflow_datasets as tfds
 
+from ar_net_jax.config.files import load_module
 from ar_net_jax.config.shipped import shipped_dir
 from ar_net_jax.data.builder import VideoBuilder, VideoConfig
 from ar_net_jax.data.embedded import builder as embedded
@@ -23,12 +23,6 @@ from ar_net_jax.errors import UserError
 from ar_net_jax.runtime.storage import write_whole
 
 _INDEX = "prepared.json"
-_BUILDERS = {
-    "activitynet": "ActivityNet",
-    "fcvid": "Fcvid",
-    "mini_kinetics": "MiniKinetics",
-    "video_folder": "VideoFolder",
-}
 EMBEDDED = "embedded"
 # Frames keep their size; at this quality they and their videos stay under 100 MB.
 _EMBEDDED_OPTIONS = {"short_side": None, "quality": 80}
@@ -37,24 +31,29 @@ _INERT = {"name", "version", "description", "release_notes", "source_dir", "prog
 
 
 def data_set_names() -> list[str]:
-    """The names that `prepare` knows."""
-    return sorted([EMBEDDED, *_BUILDERS])
+    """The names that `prepare` knows: one for each folder of `datasets/`, and `embedded`."""
+    folders = [path.name for path in shipped_dir("datasets").iterdir()]
+    return sorted([EMBEDDED, *(name for name in folders if _builder_file(name).is_file())])
+
+
+def _builder_file(name: str) -> Path:
+    return shipped_dir("datasets") / name / f"{name}.py"
 
 
 def _load_builder(name: str) -> type[VideoBuilder]:
-    """Loads a shipped builder by its path, so that no package called `datasets` gets in the way."""
-    module_name = f"_ar_net_jax_builder_{name}"
-    if module_name not in sys.modules:
-        path = shipped_dir("datasets") / name / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(module_name, path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[module_name] = module
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[module_name]
-            raise
-    return getattr(sys.modules[module_name], _BUILDERS[name])
+    """The builder that a file defines, loaded by its path.
+
+    So no other package called `datasets` gets in the way.
+    """
+    module = load_module(_builder_file(name), "builder")
+    (builder,) = (
+        found
+        for found in vars(module).values()
+        if isinstance(found, type)
+        and issubclass(found, VideoBuilder)
+        and found.__module__ == module.__name__
+    )
+    return builder
 
 
 def _known(name: str) -> None:
@@ -109,7 +108,7 @@ def _fingerprint(builder: VideoBuilder, config: VideoConfig) -> str:
     return content.hexdigest()[:12]
 
 
-def _build(name: str, source_dir: Path, data_dir: Path, options: dict[str, object]) -> Path:
+def _build(name: str, source_dir: Path, data_dir: Path, options: dict[str, Any]) -> Path:
     """Builds a data set if it is not there; returns its folder."""
     builder_class = _load_builder(name)
     config_class = builder_class.CONFIG
@@ -119,10 +118,11 @@ def _build(name: str, source_dir: Path, data_dir: Path, options: dict[str, objec
         raise UserError(
             f"data set {name!r} has no option {unknown[0]!r}; choose from {sorted(allowed)}"
         )
-    config = config_class(name="unnamed", source_dir=str(source_dir), **options)
+    options = {"source_dir": str(source_dir), **options}
     with _quiet_tfds():
+        config = config_class(name="unnamed", **options)
         probe = builder_class(data_dir=data_dir, config=config)
-        config = dataclasses.replace(config, name=_fingerprint(probe, config))
+        config = config_class(name=_fingerprint(probe, config), **options)
         builder = builder_class(data_dir=data_dir, config=config)
         # What a killed process left; the lock tells that no other is at work here.
         for leftover in Path(builder.data_dir).parent.glob("incomplete.*"):
@@ -140,7 +140,7 @@ def prepare(
     data_dir: str | Path,
     source_dir: str | Path | None = None,
     progress: bool = True,
-    **options: object,
+    **options: Any,
 ) -> None:
     """Makes a data set ready for `open_split`; does nothing when it is.
 

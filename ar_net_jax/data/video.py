@@ -122,10 +122,14 @@ def _count_packets(path: str | Path) -> int:
         return sum(packet.size > 0 for packet in container.demux(stream))
 
 
-def _pick(path: str | Path, expected: int, num_frames: int, size: int) -> tuple[int, list, list]:
+def _pick(
+    path: str | Path, expected: int, num_frames: int, size: int
+) -> tuple[int, list[np.ndarray], list[float]]:
     """Decodes once, keeping the frames that evaluation takes of a video of `expected` frames."""
     wanted = set(eval_indices(expected, num_frames).tolist())
-    count, frames, times = 0, [], []
+    count = 0
+    frames: list[np.ndarray] = []
+    times: list[float] = []
     convert = VideoReformatter()
     for frame, time in _raw_frames(path, threads=True):
         if count in wanted:

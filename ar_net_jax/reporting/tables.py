@@ -6,7 +6,7 @@ import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import rich.box
@@ -165,8 +165,8 @@ def _share(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.1f}%"
 
 
-def _alignments(columns: int) -> list[str]:
-    return ["left"] + ["right"] * (columns - 1)
+def _alignments(columns: int) -> list[Literal["left", "right"]]:
+    return ["left" if i == 0 else "right" for i in range(columns)]
 
 
 def aligned_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

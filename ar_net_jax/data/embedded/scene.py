@@ -194,7 +194,7 @@ def draw_frames(rng: np.random.Generator, plan: VideoPlan, spec: EmbeddedSpec) -
     width, height = spec.width * _SCALE, spec.height * _SCALE
     places = [_draw_place(rng, 2 * width, 2 * height, spec.clutter) for _ in range(_PLACES)]
     light = _Light(rng, spec)
-    frames = []
+    frames: list[np.ndarray] = []
     for shot in plan.shots:
         place = places[int(rng.integers(_PLACES))]
         start = np.array([*rng.uniform(0.7, 1.3, 2) * (width, height), rng.uniform(-0.2, 0.2), 0.0])
