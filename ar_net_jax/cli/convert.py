@@ -5,13 +5,13 @@ SOURCE is a checkpoint that the authors of AR-Net released (*.pth.tar); a model 
 or an ImageNet classifier of torchvision or timm, as a file or by its name on the Hugging Face hub,
 which becomes a Uniform model of its classes.
 
-A released file's keys and shapes decide its config. Where they fit several approaches alike,
---approach says which; fields that they do not decide, and any others, are given as
+A released file's keys and shapes decide its config. Where they fit several methods alike, --as says
+which; fields that they do not decide, and any others, are given as
 --config.model.skips=(1,2), or as a whole by --config. Whatever does not fit the keys is an error,
 and nothing is written.
 
 Examples:
-  arnet convert exp0_res_ada.pth.tar --approach ar_net --to models/ar_net
+  arnet convert exp0_res_ada.pth.tar --as ar_net --to models/ar_net
   arnet convert exp2_res_uniform.pth.tar --to models/uniform
   arnet convert timm/resnet50.tv_in1k --to models/imagenet
   arnet convert models/ar_net --to ar_net.safetensors
@@ -33,9 +33,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "for the authors' code",
     )
     parser.add_argument(
-        "--approach",
+        "--as",
+        dest="method_name",
         metavar="NAME",
-        help="what the model is, where the keys fit several approaches",
+        help="the model's method, where the keys fit several",
     )
     parser.add_argument(
         "--config",
@@ -49,10 +50,17 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     from ar_net_jax.experiment import load_config
     from ar_net_jax.inference.convert import convert
 
-    config = load_config(flags.config) if flags.config else None
-    model = convert(
-        flags.source, flags.to, approach=flags.approach, config=config, overrides=overrides
-    ).model
-    actions = ", ".join(model.space.names)
-    print(f"{model.approach}: {', '.join(model.backbones)}; {actions}; {model.num_classes} classes")
+    config = convert(
+        flags.source,
+        flags.to,
+        method=flags.method_name,
+        config=load_config(flags.config) if flags.config else None,
+        overrides=overrides,
+    )
+    method = config.build_method()
+    networks = ", ".join(
+        f"{name} {network.backbone}" for name, network in method.networks().items()
+    )
+    choices = ", ".join(method.tell(i) for i in range(len(method.choices)))
+    print(f"{method.title}: {networks}; {choices}; {config.model.num_classes} classes")
     print(f"written: {flags.to}")

@@ -27,7 +27,7 @@ def convert(
     source: str | Path,
     to: str | Path,
     *,
-    approach: str | None = None,
+    method: str | None = None,
     config: Config | None = None,
     overrides: Sequence[str] = (),
 ) -> Config:
@@ -37,7 +37,7 @@ def convert(
         source: a released `.pth.tar`; a model of this package, as a folder or `.safetensors`; or
             an ImageNet classifier, as a file or by its name on the Hugging Face hub.
         to: a folder for `ar_net_jax.load`, `x.safetensors`, or `x.pth.tar` for the authors' code.
-        approach: of a released model, where its keys and shapes fit several.
+        method: name of a released model's method, where its keys and shapes fit several.
         config: taken instead of the one that is derived from the keys, or comes with the model.
         overrides: changes of single fields, such as `--config.model.num_classes=200`.
 
@@ -50,7 +50,7 @@ def convert(
     """
     source, to = open_storage(source), local_path("--to", to)
     _check_target(to)
-    config, variables = _read(source, approach, config, overrides)
+    config, variables = _read(source, method, config, overrides)
     if to.name.endswith(SAFETENSORS):
         save_safetensors(to, config, variables)
     elif to.name.endswith(RELEASED):
@@ -61,31 +61,31 @@ def convert(
 
 
 def _read(
-    source: Path, approach: str | None, config: Config | None, overrides: Sequence[str]
+    source: Path, method: str | None, config: Config | None, overrides: Sequence[str]
 ) -> tuple[Config, dict[str, Any]]:
     if source.is_dir():
         own, variables = load_config_and_variables(source)
     elif source.suffix == SAFETENSORS and holds_config(source):
         own, variables = load_safetensors(source)
     else:
-        return _import(source, approach, config, overrides)
-    chosen = [f"--config.model.approach={approach}"] if approach else []
-    config = apply_overrides(config or own, [*overrides, *chosen])
+        return _import(source, method, config, overrides)
+    config = apply_overrides(config or own, overrides)
+    if method not in (None, config.method):
+        raise UserError(f"--as {method}: {source} is a model of method '{config.method}'")
     check_variables(config, variables, source)
     return config, variables
 
 
 def _import(
-    source: Path, approach: str | None, config: Config | None, overrides: Sequence[str]
+    source: Path, method: str | None, config: Config | None, overrides: Sequence[str]
 ) -> tuple[Config, dict[str, Any]]:
     """Reads what others trained; which of the two kinds it is shows in its keys."""
     weights = locate(str(source))
     state = read_state(weights.path)
     try:
         if is_released(state):
-            return import_released(state, approach=approach, config=config, overrides=overrides)
-        chosen = [f"--config.model.approach={approach}"] if approach else []
-        return import_classifier(weights, config=config, overrides=[*overrides, *chosen])
+            return import_released(state, method=method, config=config, overrides=overrides)
+        return import_classifier(weights, method=method, config=config, overrides=overrides)
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
 

@@ -16,7 +16,12 @@ from jax.sharding import Mesh
 from ar_net_jax.config.schema import require
 from ar_net_jax.losses import Accuracy, Efficiency, Separate, Uniform
 from ar_net_jax.methods.base import FROZEN, Batch, Moment, Traits, Tree
-from ar_net_jax.methods.multi_backbone import MultiBackboneMethod, MultiBackboneStage
+from ar_net_jax.methods.multi_backbone import (
+    MultiBackboneMethod,
+    MultiBackboneStage,
+    ReleasedMultiBackbone,
+)
+from ar_net_jax.methods.released import require_expressible
 from ar_net_jax.methods.stages import StageConfig
 from ar_net_jax.modules.frame_runner import EVALUATION, Mode
 from ar_net_jax.modules.multi_backbone import (
@@ -161,6 +166,21 @@ class ARNetModule(MultiBackbone):
         return self.policy.initial_state(batch)
 
 
+class ReleasedARNet(ReleasedMultiBackbone):
+    """Released files of AR-Net."""
+
+    def check_expressible(self, config: MultiBackboneConfig) -> None:
+        """See `ReleasedForm`; a skip of one frame covers no other, so the cell does not matter."""
+        super().check_expressible(config)
+        cell = config.policy.cell_state
+        require_expressible(
+            cell == "advancing" or max(config.skips, default=0) <= 1,
+            "policy.cell_state",
+            cell,
+            "its cell is 'advancing'",
+        )
+
+
 class ARNet(MultiBackboneMethod[ARNetConfig]):
     """Adaptive frame resolution."""
 
@@ -169,6 +189,7 @@ class ARNet(MultiBackboneMethod[ARNetConfig]):
     Config = ARNetConfig
     Stage = ARNetStage
     traits = Traits(adaptive=True, steerable=True, streams=True)
+    released = ReleasedARNet()
     provides = frozenset({"decisions", "network_logits"})
 
     def module(self) -> ARNetModule:

@@ -23,6 +23,7 @@ from ar_net_jax.config.schema import require
 from ar_net_jax.costs.cost import choice_gflops
 from ar_net_jax.costs.network import Network
 from ar_net_jax.errors import UserError
+from ar_net_jax.methods.released import ReleasedForm
 from ar_net_jax.methods.stages import StageConfig, baseline_losses
 from ar_net_jax.modules.frame_runner import Mode
 from ar_net_jax.modules.prediction import Prediction
@@ -88,6 +89,8 @@ class Method(abc.ABC, Generic[C]):
     traits: ClassVar[Traits] = Traits()
     separable: ClassVar[bool] = False
     """Whether its module has `classify_separately(frames, mode, names=)`, see `separate_parts`."""
+    released: ClassVar[ReleasedForm | None] = None
+    """How the authors' checkpoints hold it; None where they have no such model."""
     provides: ClassVar[frozenset[str]] = frozenset()
     """What losses can act on: `decisions` that carry a gradient, `network_logits`, `outputs`."""
 

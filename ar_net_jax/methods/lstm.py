@@ -1,7 +1,9 @@
 """LSTM (Table 1): features of one backbone through an LSTM, per-step predictions averaged."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -11,6 +13,14 @@ from ar_net_jax.backbones.architectures import feature_dim
 from ar_net_jax.config.schema import require
 from ar_net_jax.costs.network import Network, Recurrence
 from ar_net_jax.methods.base import Method
+from ar_net_jax.methods.released import (
+    LISTED,
+    LITE,
+    RESOLUTIONS,
+    Contents,
+    Path,
+    ReleasedForm,
+)
 from ar_net_jax.methods.stages import StageConfig, baseline_losses, baseline_stages
 from ar_net_jax.methods.uniform import UniformConfig, network_name
 from ar_net_jax.modules.frame_runner import (
@@ -95,12 +105,33 @@ class LSTMModule(nn.Module):
         )
 
 
+class ReleasedLSTM(ReleasedForm):
+    """Released files of LSTM."""
+
+    unused = ("linear.", f"{LISTED}.0.", "new_fc_list.0.")
+
+    def fits(self, contents: Contents) -> bool:
+        """See `ReleasedForm`; where the head could read either, features or state, Uniform fits."""
+        alone = bool(contents.lite) and not (contents.decides or contents.samples)
+        return alone and (contents.reads_hidden or not contents.reads_features)
+
+    def model(self, contents: Contents, given: Mapping[str, str]) -> dict[str, Any]:
+        """See `ReleasedForm`."""
+        model: dict[str, Any] = {"resolution": RESOLUTIONS[0], "backbone": contents.lite}
+        return model | ({"hidden_size": contents.hidden} if contents.hidden else {})
+
+    def names(self, method: Method[Any], contents: Contents | None) -> dict[Path, str]:
+        """See `ReleasedForm`."""
+        return {("backbone_0", "backbone"): LITE, ("lstm",): "rnn", ("head",): "lite_fc"}
+
+
 class LSTM(Method[LSTMConfig]):
     """A frame's prediction may depend on the frames before it."""
 
     name = "lstm"
     title = "LSTM"
     Config = LSTMConfig
+    released = ReleasedLSTM()
 
     def module(self) -> LSTMModule:
         """See `Method`."""
@@ -115,7 +146,6 @@ class LSTM(Method[LSTMConfig]):
                 backbone=cfg.backbone,
                 resolution=cfg.resolution,
                 outputs=cfg.num_classes,
-                heads=("head",),
                 padding=cfg.padding,
                 method="features",
             ),

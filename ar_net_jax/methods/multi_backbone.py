@@ -1,13 +1,27 @@
 """What the methods with a backbone per resolution and a policy network share; no method itself."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 
 from ar_net_jax.backbones.architectures import feature_dim
 from ar_net_jax.costs.network import Network, Recurrence
 from ar_net_jax.methods.base import FROZEN, MODEL, Method
+from ar_net_jax.methods.released import (
+    INPUT_SIZE,
+    LISTED,
+    LITE,
+    RESOLUTIONS,
+    SKIPS,
+    Contents,
+    Path,
+    ReleasedForm,
+    require_expressible,
+    require_given,
+    tuple_of,
+)
 from ar_net_jax.methods.stages import StageConfig
 from ar_net_jax.modules.multi_backbone import LSTM, POLICY, MultiBackboneConfig, backbone_name
 from ar_net_jax.ops.actions import Choices
@@ -30,10 +44,94 @@ class MultiBackboneStage(StageConfig):
     train_policy_features: bool = False
 
 
+class ReleasedMultiBackbone(ReleasedForm):
+    """Released files with a decision head, an LSTM and a list of backbones."""
+
+    def fits(self, contents: Contents) -> bool:
+        """See `ReleasedForm`; five actions beside three backbones are the published Multi-Scale."""
+        return contents.decides and not is_published_multi_scale(contents)
+
+    def allows(self, contents: Contents) -> bool:
+        """See `ReleasedForm`; their number of actions alone tells them apart."""
+        return contents.decides
+
+    def model(self, contents: Contents, given: Mapping[str, str]) -> dict[str, Any]:
+        """See `ReleasedForm`."""
+        default = str(contents.has_head)
+        is_action = given.get("model.policy.is_action", default).lower() in ("true", "1")
+        count = len(contents.listed) + int(is_action)
+        skips = self.num_skips(contents, count)
+        require_given(
+            {
+                "model.resolutions": count in (1, len(RESOLUTIONS)),
+                "model.skips": skips in (0, len(SKIPS)),
+            },
+            given,
+        )
+        resolutions = tuple_of(given.get("model.resolutions")) or RESOLUTIONS[:count]
+        policy: dict[str, Any] = {
+            "cell_state": "advancing",
+            "lowest_head": "hidden",
+            "backbone": contents.lite,
+            "is_action": is_action,
+            "resolution": resolutions[-1] if is_action else RESOLUTIONS[-1],
+        }
+        if contents.hidden:
+            policy["hidden_size"] = contents.hidden
+        return {
+            "resolutions": resolutions,
+            "backbones": contents.listed,
+            # Where it is given, the tuple here only holds its place until the override.
+            "skips": SKIPS if skips == len(SKIPS) else tuple(range(1, skips + 1)),
+            "policy": policy,
+        }
+
+    def num_skips(self, contents: Contents, resolutions: int) -> int:
+        """How many of the actions are skips."""
+        return max(contents.actions - resolutions, 0)
+
+    def names(self, method: Method[Any], contents: Contents | None) -> dict[Path, str]:
+        """See `ReleasedForm`."""
+        names: dict[Path, str] = {
+            (POLICY, "backbone"): LITE,
+            (POLICY, "lstm"): "rnn",
+            (POLICY, "decision"): "linear",
+        }
+        if method.config.policy.is_action:
+            names[POLICY, "lowest_head"] = "lite_fc"
+        for i in range(len(method.config.backbones)):
+            names[backbone_name(i), "backbone"] = f"{LISTED}.{i}"
+            names[backbone_name(i), "head"] = f"new_fc_list.{i}"
+        return names
+
+    def check_expressible(self, config: MultiBackboneConfig) -> None:
+        """See `ReleasedForm`."""
+        policy, sides = config.policy, config.resolutions
+        require_expressible(
+            sides[0] == INPUT_SIZE >= policy.resolution,
+            "resolutions",
+            sides,
+            f"its highest resolution is {INPUT_SIZE} always",
+        )
+        require_expressible(config.resize == "nearest", "resize", config.resize, "it has 'nearest'")
+        require_expressible(
+            policy.lowest_head == "hidden" or not policy.is_action,
+            "policy.lowest_head",
+            policy.lowest_head,
+            "its lowest head reads 'hidden'",
+        )
+
+
+def is_published_multi_scale(contents: Contents) -> bool:
+    """Whether a file has the numbers of the published Multi-Scale, and no other method's."""
+    return (len(contents.listed), contents.actions) == (3, 5)
+
+
 class MultiBackboneMethod(Method[C]):
     """Networks, choices and separate training; what is decided is the methods' own."""
 
     separable = True
+    released = ReleasedMultiBackbone()
     provides = frozenset({"network_logits"})
 
     def networks(self) -> dict[str, Network]:

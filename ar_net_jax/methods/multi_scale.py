@@ -2,13 +2,22 @@
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ar_net_jax.config.schema import require
 from ar_net_jax.costs.network import Network
-from ar_net_jax.methods.multi_backbone import MultiBackboneMethod, MultiBackboneStage
+from ar_net_jax.methods.base import Method
+from ar_net_jax.methods.multi_backbone import (
+    MultiBackboneMethod,
+    MultiBackboneStage,
+    ReleasedMultiBackbone,
+    is_published_multi_scale,
+)
+from ar_net_jax.methods.released import Contents
 from ar_net_jax.methods.stages import StageConfig, baseline_stages
 from ar_net_jax.modules.frame_runner import EVALUATION, Mode, mask_or_ones
 from ar_net_jax.modules.multi_backbone import LSTM, POLICY, MultiBackbone, MultiBackboneConfig
@@ -17,6 +26,8 @@ from ar_net_jax.ops.actions import Choices
 from ar_net_jax.ops.routing import masked_average
 
 Array = jax.Array
+
+_DECISION = ("linear.weight", "linear.bias")
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,30 @@ class MultiScaleModule(MultiBackbone):
         )
 
 
+class ReleasedMultiScale(ReleasedMultiBackbone):
+    """Released files of Multi-Scale, whose decision head has the row of a skip never taken."""
+
+    def fits(self, contents: Contents) -> bool:
+        """See `ReleasedForm`."""
+        few = contents.actions <= len(contents.listed) + 2
+        return contents.decides and (few or is_published_multi_scale(contents))
+
+    def num_skips(self, contents: Contents, resolutions: int) -> int:
+        """None: the rows for skips are of no use."""
+        return 0
+
+    def read(self, arrays: dict[str, np.ndarray], method: Method[Any]) -> None:
+        """Leaves out the decision head's rows for skips."""
+        for key in _DECISION:
+            if key in arrays:
+                arrays[key] = arrays[key][: len(method.config.resolutions)]
+
+    def write(self, state: dict[str, np.ndarray]) -> None:
+        """Gives the decision head one row more, of zeros."""
+        for key in _DECISION:
+            state[key] = np.concatenate([state[key], np.zeros_like(state[key][:1])])
+
+
 class MultiScale(MultiBackboneMethod[MultiScaleConfig]):
     """All resolutions at once.
 
@@ -71,6 +106,7 @@ class MultiScale(MultiBackboneMethod[MultiScaleConfig]):
     title = "Multi-Scale"
     Config = MultiScaleConfig
     Stage = MultiBackboneStage
+    released = ReleasedMultiScale()
 
     def module(self) -> MultiScaleModule:
         """See `Method`."""

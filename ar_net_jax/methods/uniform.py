@@ -1,6 +1,8 @@
 """Uniform (Table 1): one backbone on every frame, predictions averaged."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -10,6 +12,14 @@ from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.config.schema import require
 from ar_net_jax.costs.network import Network
 from ar_net_jax.methods.base import Method
+from ar_net_jax.methods.released import (
+    LITE,
+    RESOLUTIONS,
+    SINGLE,
+    Contents,
+    Path,
+    ReleasedForm,
+)
 from ar_net_jax.methods.stages import StageConfig, baseline_stages
 from ar_net_jax.modules.frame_runner import EVALUATION, Mode, mask_or_ones, run_on_frames
 from ar_net_jax.modules.heads import check_backbone, frame_classifier
@@ -77,12 +87,39 @@ class UniformModule(nn.Module):
         return dict(self(frames, mode).network_logits)
 
 
+class ReleasedUniform(ReleasedForm):
+    """Released files of Uniform: `base_model` and `new_fc`, or `lite_backbone` and `lite_fc`."""
+
+    unused = ("rnn.", "linear.")
+
+    def fits(self, contents: Contents) -> bool:
+        """See `ReleasedForm`; where the head could read features or state, LSTM fits too."""
+        alone = not (contents.decides or contents.samples)
+        reads = contents.reads_features or not contents.reads_hidden
+        return alone and (not contents.lite or reads)
+
+    def model(self, contents: Contents, given: Mapping[str, str]) -> dict[str, Any]:
+        """See `ReleasedForm`."""
+        backbone = contents.lite or contents.backbones[SINGLE][0]
+        return {"resolution": RESOLUTIONS[0], "backbone": backbone}
+
+    def names(self, method: Method[Any], contents: Contents | None) -> dict[Path, str]:
+        """See `ReleasedForm`."""
+        lite = contents is not None and bool(contents.lite)
+        backbone, head = (LITE, "lite_fc") if lite else (SINGLE, "new_fc")
+        return {("backbone_0", "backbone"): backbone, ("backbone_0", "head"): head}
+
+    def check_expressible(self, config: Any) -> None:
+        """Nothing to check: the authors' --rescale_to gives Uniform any one resolution."""
+
+
 class Uniform(Method[UniformConfig]):
     """The same network on every frame, whatever it shows."""
 
     name = "uniform"
     title = "Uniform"
     Config = UniformConfig
+    released = ReleasedUniform()
     separable = True
 
     def module(self) -> UniformModule:

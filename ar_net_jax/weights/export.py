@@ -75,12 +75,13 @@ def save_released(path: str | Path, config: Config, variables: Any) -> None:
         UserError: the authors' code cannot express the config, PyTorch is not installed, or the
             file cannot be written.
     """
-    arrays = export_released(config.model, variables)
+    method = config.build_method()
+    arrays = export_released(method, variables)
     torch = import_extra("torch", f"{path}: writing it", "torch")
     state = {key: torch.from_numpy(np.array(array)) for key, array in arrays.items()}
     checkpoint = {
         "epoch": 0,
-        "arch": config.model.backbones[0],
+        "arch": next(iter(method.backbone_modules().values())).backbone,
         "state_dict": state,
         "optimizer": {},
         "best_prec1": 0.0,

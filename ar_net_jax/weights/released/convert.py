@@ -3,34 +3,23 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from ar_net_jax.backbones.layouts import Entry, from_flax, to_flax
-from ar_net_jax.config.model import ModelConfig
-from ar_net_jax.errors import UserError
+from ar_net_jax.errors import UserError, first_few
 from ar_net_jax.experiment import Config, apply_overrides
-from ar_net_jax.methods.registry import init_variables
-from ar_net_jax.weights.released.config import REMEDY, Contents, derive_config, read_contents
+from ar_net_jax.methods import Method
+from ar_net_jax.methods.released import LISTED, LITE, SINGLE, Contents, parts_of
+from ar_net_jax.weights.released.config import REMEDY, derive_config, read_contents
 from ar_net_jax.weights.released.keys import (
     COUNTER,
-    LISTED,
-    LITE,
     PREFIX,
     RELEASED_BACKBONES,
-    SINGLE,
-    model_parts,
     released_entries,
 )
 
 State = Mapping[str, np.ndarray]
-
-# What the baselines' files may hold besides, left over and used by nothing.
-_UNUSED = {
-    "uniform": ("rnn.", "linear."),
-    "lstm": ("linear.", f"{LISTED}.0.", "new_fc_list.0."),
-}
 
 
 def is_released(keys: Iterable[str]) -> bool:
@@ -41,7 +30,7 @@ def is_released(keys: Iterable[str]) -> bool:
 def import_released(
     state: State,
     *,
-    approach: str | None = None,
+    method: str | None = None,
     config: Config | None = None,
     overrides: Sequence[str] = (),
 ) -> tuple[Config, dict[str, Any]]:
@@ -49,7 +38,7 @@ def import_released(
 
     Args:
         state: released key -> array in PyTorch's axis order, as in the file's `state_dict`.
-        approach: of the model, where keys and shapes fit several.
+        method: name of the model's method, where keys and shapes fit several.
         config: taken instead of the one derived from keys and shapes.
         overrides: changes of single fields, such as `--config.model.num_classes=200`.
 
@@ -67,16 +56,20 @@ def import_released(
     }
     contents = read_contents({key: array.shape for key, array in arrays.items()})
     if config is None:
-        config = derive_config(contents, approach, overrides)
+        config = derive_config(contents, method, overrides)
     else:
-        chosen = [f"--config.model.approach={approach}"] if approach else []
-        config = apply_overrides(config, [*overrides, *chosen])
-    return config, _variables(config.model, contents, arrays)
+        config = apply_overrides(config, overrides)
+    return config, _variables(config.build_method(), contents, arrays)
 
 
-def _variables(model: ModelConfig, contents: Contents, arrays: dict[str, np.ndarray]) -> dict:
+def _variables(
+    method: Method[Any], contents: Contents, arrays: dict[str, np.ndarray]
+) -> dict[str, Any]:
     """Checks arrays against a model and arranges them as its variables."""
-    parts = model_parts(model, contents.form)
+    form = method.released
+    if form is None:
+        raise UserError(f"config.method: the authors' files hold no model of '{method.name}'")
+    parts = parts_of(method, form.names(method, contents))
     for part in parts:
         found, _ = contents.backbones.get(part.source, (part.content, ""))
         if part.content in RELEASED_BACKBONES and found != part.content:
@@ -86,39 +79,26 @@ def _variables(model: ModelConfig, contents: Contents, arrays: dict[str, np.ndar
             )
     layouts = {source: layout for source, (_, layout) in contents.backbones.items()}
     entries = released_entries(parts, layouts)
-    if model.approach == "multi_scale":
-        _drop_unused_actions(arrays, len(model.resolutions))
-    _check_keys(entries, arrays, _UNUSED.get(model.approach, ()))
-    expected = _expected_shapes(model)
+    form.read(arrays, method)
+    _check_keys(entries, arrays, form.unused)
+    shapes = flatten_dict(method.variable_shapes())
     variables = {
         (entry.collection, *entry.path): _convert(
-            entry, arrays[entry.source], expected[entry.collection, *entry.path]
+            entry, arrays[entry.source], shapes[entry.collection, *entry.path].shape
         )
         for entry in entries
     }
     return unflatten_dict(variables)
 
 
-def _drop_unused_actions(arrays: dict[str, np.ndarray], kept: int) -> None:
-    """Leaves out the decision head's rows for skips, of which Multi-Scale makes no use."""
-    for key in ("linear.weight", "linear.bias"):
-        if key in arrays:
-            arrays[key] = arrays[key][:kept]
-
-
 def _check_keys(entries: Iterable[Entry], arrays: State, unused: tuple[str, ...]) -> None:
     known = {entry.source for entry in entries}
     missing = [key for key in known if key not in arrays]
     extra = [key for key in arrays if key not in known and not key.startswith(unused)]
-    faults = [f"misses {_first_few(missing)}"] * bool(missing)
-    faults += [f"has besides {_first_few(extra)}"] * bool(extra)
+    faults = [f"misses {_named(missing)}"] * bool(missing)
+    faults += [f"has besides {_named(extra)}"] * bool(extra)
     if faults:
         raise UserError(f"the checkpoint {' and '.join(faults)}; {REMEDY}")
-
-
-def _expected_shapes(model: ModelConfig) -> dict[tuple[str, ...], tuple[int, ...]]:
-    tree = jax.eval_shape(lambda key: init_variables(model, key), jax.random.key(0))
-    return {path: leaf.shape for path, leaf in flatten_dict(tree).items()}
 
 
 def _convert(entry: Entry, array: np.ndarray, expected: tuple[int, ...]) -> np.ndarray:
@@ -144,7 +124,5 @@ def _convert(entry: Entry, array: np.ndarray, expected: tuple[int, ...]) -> np.n
     raise UserError(f"{key} has the shape {array.shape}, expected {wanted}; {REMEDY}")
 
 
-def _first_few(keys: Sequence[str], limit: int = 3) -> str:
-    names = sorted(PREFIX + key for key in keys)
-    rest = len(names) - limit
-    return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
+def _named(keys: Sequence[str]) -> str:
+    return first_few(sorted(PREFIX + key for key in keys))

@@ -5,30 +5,27 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from ar_net_jax.backbones.architectures import EfficientNetSpec, architecture
+from ar_net_jax import backbones
 from ar_net_jax.backbones.layouts import from_flax
-from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.errors import UserError
+from ar_net_jax.methods import Method
+from ar_net_jax.methods.released import ReleasedForm, parts_of, require_expressible
 from ar_net_jax.weights.released.keys import (
     COUNTER,
     PREFIX,
     RELEASED_BACKBONES,
-    model_parts,
     released_entries,
 )
 
-_INPUT_SIZE = 224
-"""Side in pixels of the frames that the authors' code takes."""
 
-
-def export_released(config: ModelConfig, variables: Any) -> dict[str, np.ndarray]:
+def export_released(method: Method[Any], variables: Any) -> dict[str, np.ndarray]:
     """A state dictionary that the authors' code loads.
 
     Uniform is written as `base_model` and `new_fc`. Multi-Scale gets one row more in its decision
     head, of zeros: the published model has the row of a skip there, which it never takes.
 
     Args:
-        config: the model.
+        method: the method under its configuration.
         variables: its `{"params": ..., "batch_stats": ...}`.
 
     Returns:
@@ -37,74 +34,47 @@ def export_released(config: ModelConfig, variables: Any) -> dict[str, np.ndarray
     Raises:
         UserError: the authors' code cannot express the config; the message names the field.
     """
-    check_expressible(config)
+    form = check_expressible(method)
     arrays = flatten_dict(variables)
     state: dict[str, np.ndarray] = {}
-    for entry in released_entries(model_parts(config), {}):
+    for entry in released_entries(parts_of(method, form.names(method, None)), {}):
         array = np.asarray(arrays[entry.collection, *entry.path])
-        state[PREFIX + entry.source] = from_flax(entry, array)
+        state[entry.source] = from_flax(entry, array)
         module, _, name = entry.source.rpartition(".")
         if name == "running_var":
-            state[f"{PREFIX}{module}.{COUNTER}"] = np.zeros((), np.int64)
-    if config.approach == "multi_scale":
-        for key in (f"{PREFIX}linear.weight", f"{PREFIX}linear.bias"):
-            rows = state[key]
-            state[key] = np.concatenate([rows, np.zeros_like(rows[:1])])
-    return state
+            state[f"{module}.{COUNTER}"] = np.zeros((), np.int64)
+    form.write(state)
+    return {PREFIX + key: array for key, array in state.items()}
 
 
-def check_expressible(config: ModelConfig) -> None:
+def check_expressible(method: Method[Any]) -> ReleasedForm:
     """Checks that the authors' code can compute what a model computes.
 
     Fields that matter in training alone, such as dropout, are not looked at.
 
+    Returns:
+        What the authors' files of the method look like.
+
     Raises:
         UserError: it cannot; the message names the field, its value and what there is instead.
     """
-    policy = config.policy
-    names = {f"backbones[{i}]": name for i, name in enumerate(config.backbones)}
-    if config.has_policy:
-        names["policy.backbone"] = policy.backbone
-    for field, name in names.items():
-        known = ", ".join(RELEASED_BACKBONES)
-        _require(name in RELEASED_BACKBONES, field, name, f"it knows {known}")
-    efficient = any(isinstance(architecture(n), EfficientNetSpec) for n in names.values())
-    for field, value in (("padding", "static"), ("norm", "tensorflow")):
-        found = getattr(config, field)
-        _require(found == value or not efficient, field, found, f"its EfficientNets have {value!r}")
-    if config.approach != "uniform":  # Which its --rescale_to gives any one resolution.
-        _require(
-            config.resolutions[0] == _INPUT_SIZE == config.image_size,
-            "resolutions",
-            config.resolutions,
-            f"its highest resolution is {_INPUT_SIZE} always",
-        )
-    if config.has_policy:
-        _check_policy(config)
-
-
-def _check_policy(config: ModelConfig) -> None:
-    policy = config.policy
-    _require(config.resize == "nearest", "resize", config.resize, "it has 'nearest'")
-    # A skip of one frame covers no other, and only AR-Net restores what a skip covers.
-    covers = config.approach == "ar_net" and max(config.skips, default=0) > 1
-    _require(
-        policy.cell_state == "advancing" or not covers,
-        "policy.cell_state",
-        policy.cell_state,
-        "its cell is 'advancing'",
-    )
-    _require(
-        policy.lowest_head == "hidden" or not policy.is_action,
-        "policy.lowest_head",
-        policy.lowest_head,
-        "its lowest head reads 'hidden'",
-    )
-
-
-def _require(condition: bool, field: str, value: object, instead: str) -> None:
-    if not condition:
+    config, form = method.config, method.released
+    if form is None:
         raise UserError(
-            f"config.model.{field} is {value!r}, which the authors' code cannot express: "
-            f"{instead}; train with that, or export to a directory or .safetensors"
+            f"config.method is '{method.name}', which the authors' code does not know; export to a "
+            "directory or .safetensors"
         )
+    for module, network in method.backbone_modules().items():
+        name, known = network.backbone, ", ".join(RELEASED_BACKBONES)
+        require_expressible(
+            name in RELEASED_BACKBONES, f"({module}'s backbone)", name, f"it knows {known}"
+        )
+        settings = backbones.get(name).released_settings
+        if settings is not None:
+            for field, value in (("padding", "static"), ("norm", settings.norm)):
+                found = getattr(config, field)
+                require_expressible(
+                    found == value, field, found, f"its EfficientNets have {value!r}"
+                )
+    form.check_expressible(config)
+    return form

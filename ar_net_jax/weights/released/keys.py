@@ -4,7 +4,6 @@ Names stand here without the `module.` that every key of a released file starts 
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, NamedTuple
 
 from ar_net_jax.backbones.architectures import (
     ARCHITECTURES,
@@ -14,15 +13,11 @@ from ar_net_jax.backbones.architectures import (
 )
 from ar_net_jax.backbones.layout_modules import Module
 from ar_net_jax.backbones.layouts import Entry, backbone_entries, module_entries
-from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.errors import UserError
-from ar_net_jax.modules.multi_backbone import POLICY, backbone_name
+from ar_net_jax.methods.released import Part
 
 PREFIX = "module."
 COUNTER = "num_batches_tracked"
-
-LITE, SINGLE, LISTED = "lite_backbone", "base_model", "base_model_list"
-"""Where a released file keeps its backbones: the policy's, a lone one, one per resolution."""
 
 RELEASED_BACKBONES = tuple(
     name
@@ -31,9 +26,6 @@ RELEASED_BACKBONES = tuple(
     or isinstance(architecture(name), EfficientNetSpec)
 )
 """Backbones that the authors' code can build."""
-
-Form = Literal["lite", "single"]
-"""How Uniform's one network is named: `lite_backbone` and `lite_fc`, or `base_model`, `new_fc`."""
 
 # The LSTM's arrays: theirs, ours, and how the axes are ordered.
 _LSTM = (
@@ -44,64 +36,17 @@ _LSTM = (
 )
 
 
-class Part(NamedTuple):
-    """A network, recurrent layer or classifier under both of its names.
-
-    Attributes:
-        source: its released name.
-        path: of its Flax module.
-        content: the name of a backbone, or 'lstm' or 'linear'.
-    """
-
-    source: str
-    path: tuple[str, ...]
-    content: str
-
-
 def released_layout(name: str) -> str:
     """The layout in which the authors' code names a backbone's layers."""
     spec = architecture(name)
     return "efficientnet_pytorch" if isinstance(spec, EfficientNetSpec) else "torchvision"
 
 
-def model_parts(config: ModelConfig, form: Form = "single") -> list[Part]:
-    """What a model is made of.
-
-    Args:
-        config: the model.
-        form: of Uniform's names; the other approaches have one form each.
-    """
-    first = (backbone_name(0), "backbone")
-    if config.approach == "uniform":
-        backbone, head = (SINGLE, "new_fc") if form == "single" else (LITE, "lite_fc")
-        return [
-            Part(backbone, first, config.backbones[0]),
-            Part(head, (backbone_name(0), "head"), "linear"),
-        ]
-    if config.approach == "lstm":
-        return [
-            Part(LITE, first, config.backbones[0]),
-            Part("rnn", ("lstm",), "lstm"),
-            Part("lite_fc", ("head",), "linear"),
-        ]
-    parts = [
-        Part(LITE, (POLICY, "backbone"), config.policy.backbone),
-        Part("rnn", (POLICY, "lstm"), "lstm"),
-        Part("linear", (POLICY, "decision"), "linear"),
-    ]
-    if config.policy.is_action:
-        parts.append(Part("lite_fc", (POLICY, "lowest_head"), "linear"))
-    for i, name in enumerate(config.backbones):
-        parts.append(Part(f"{LISTED}.{i}", (backbone_name(i), "backbone"), name))
-        parts.append(Part(f"new_fc_list.{i}", (backbone_name(i), "head"), "linear"))
-    return parts
-
-
 def released_entries(parts: Iterable[Part], layouts: Mapping[str, str]) -> tuple[Entry, ...]:
     """Every array of a model, under its released key without `module.`.
 
     Args:
-        parts: from `model_parts`.
+        parts: from `methods.released.parts_of`.
         layouts: layout by `Part.source` of backbones whose names are not those of today.
     """
     entries: list[Entry] = []
