@@ -199,7 +199,7 @@ def train_batches(
         batch_size: B, over all processes.
         seed: of order, sampling and augmentation.
         flip: flip half of the clips horizontally.
-        multi_scale: the multi-scale crop; otherwise random crops of full scale.
+        multi_scale: the multi-scale crop; otherwise the centre crop of evaluation.
         num_threads: threads that load examples; as many as cores when None.
         num_workers: processes that load batches instead of threads; 0 for none.
         rows: which rows of every batch to load; all by default. Processes that share a job load

@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
+from jaxtyping import Float64, UInt8
 from PIL import Image
 
 from ar_net_jax.data.augment import eval_crop
@@ -141,7 +142,7 @@ def _pick(
 
 def read_video(
     path: str | Path, num_frames: int = 16, size: int = 224
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[UInt8[np.ndarray, "{num_frames} {size} {size} 3"], Float64[np.ndarray, " {num_frames}"]]:
     """Reads the frames of a video that evaluation would look at: `model(frames[None])`.
 
     Every T-th part of the file's frames gives its middle one, whatever the times between them;

@@ -14,6 +14,7 @@ import av
 import numpy as np
 import tqdm
 from av.video.reformatter import VideoReformatter
+from jaxtyping import UInt8
 
 from ar_net_jax.data.embedded.plan import SPLITS, EmbeddedSpec, plan_video, video_rng
 from ar_net_jax.data.embedded.scene import draw_frames
@@ -31,7 +32,7 @@ _ANNOTATIONS = "annotations.json"
 _DRAWING = 7
 
 
-def write_video(path: Path, frames: np.ndarray, *, fps: int, crf: int) -> None:
+def write_video(path: Path, frames: UInt8[np.ndarray, "t h w 3"], *, fps: int, crf: int) -> None:
     """Encodes frames as H.264.
 
     Args:

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFilter
 
 from ar_net_jax.data.embedded.glyphs import CLASS_NAMES, Colour, draw_board
@@ -180,7 +181,9 @@ class _Light:
         return np.clip(np.rint(lit), 0, 255).astype(np.uint8)
 
 
-def draw_frames(rng: np.random.Generator, plan: VideoPlan, spec: EmbeddedSpec) -> np.ndarray:
+def draw_frames(
+    rng: np.random.Generator, plan: VideoPlan, spec: EmbeddedSpec
+) -> UInt8[np.ndarray, "{spec.num_frames} {spec.height} {spec.width} 3"]:
     """Draws a video.
 
     Args:
