@@ -5,17 +5,19 @@ A shipped config starts from `base_config` and applies the variants named after 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from ar_net_jax import backbones, methods
+from ar_net_jax.config.pretrained import PretrainedConfig
 from ar_net_jax.config.schema import build, to_plain
 from ar_net_jax.errors import UserError
-from ar_net_jax.experiment import complete, with_tuples
+from ar_net_jax.experiment import Config, complete, with_code, with_tuples
 from ar_net_jax.losses import Loss
 from ar_net_jax.methods import Method, StageConfig
+from ar_net_jax.methods.uniform import uniform_of
 
 Variant = Callable[[ConfigDict], None]
 
@@ -187,10 +189,37 @@ def _stage_of(method: type[Method[Any]], before: dict[str, Any]) -> dict[str, An
     return {**stage, "losses": losses}
 
 
+def uniform_beside(config: Config, network: str = "") -> Config:
+    """A config of the Uniform that a model is held against, on the same data; it trains nothing.
+
+    Args:
+        config: of the model.
+        network: which of its networks; by default the classifier of the highest resolution.
+    """
+    reference = uniform_of(config.build_method(), network)
+    return with_code(
+        replace(
+            config,
+            method=reference.name,
+            model=reference.config,
+            init_from="",
+            pretrained=PretrainedConfig(),
+            stage_order=(),
+            stages={},
+        )
+    )
+
+
+def _highest(config: ConfigDict) -> dict[str, Any]:
+    """Backbone and resolution of the Uniform beside a config's model."""
+    method = methods.get(config.method)
+    reference = uniform_of(method(build(method.Config, config.model))).config
+    return {"backbone": reference.backbone, "resolution": reference.resolution}
+
+
 def uniform(config: ConfigDict) -> None:
     """Uniform (Table 1): the highest resolution on every frame."""
-    model = config.model
-    _baseline(config, "uniform", backbone=model.backbones[0], resolution=model.resolutions[0])
+    _baseline(config, "uniform", **_highest(config))
 
 
 def lstm(config: ConfigDict) -> None:
@@ -199,8 +228,7 @@ def lstm(config: ConfigDict) -> None:
     _baseline(
         config,
         "lstm",
-        backbone=model.backbones[0],
-        resolution=model.resolutions[0],
+        **_highest(config),
         hidden_size=model.policy.hidden_size,
         feature_dropout=model.policy.dropout,
     )
@@ -214,6 +242,20 @@ def random_policy(config: ConfigDict) -> None:
 def multi_scale(config: ConfigDict) -> None:
     """Multi-Scale (Table 1)."""
     _baseline(config, "multi_scale", skips=())
+
+
+def scsampler(config: ConfigDict) -> None:
+    """SCSampler (Table 2), trained as the authors of AR-Net did: each network by itself."""
+    model = config.model
+    set_method(
+        config,
+        "scsampler",
+        backbone=model.backbones[0],
+        resolution=model.resolutions[0],
+        sampler_backbone=model.policy.backbone,
+        sampler_resolution=model.policy.resolution,
+    )
+    set_stages(config, methods.get("scsampler").stages())
 
 
 def resolution_only(config: ConfigDict) -> None:
@@ -255,6 +297,7 @@ PAPER_VARIANTS: dict[str, Variant] = {
     "lstm": lstm,
     "random_policy": random_policy,
     "multi_scale": multi_scale,
+    "scsampler": scsampler,
     "resolution_only": resolution_only,
     "skipping_only": skipping_only,
     "accuracy_only": accuracy_only,

@@ -4,7 +4,8 @@
     arnet train --config=demo --workdir=RUN      AR-Net alone
 
 Variants, combined with commas: `quick` (the same path in two minutes); `controls` (each backbone
-by itself: Uniform at every resolution, in one pass); `lstm`, `random_policy`, `multi_scale`.
+by itself: Uniform at every resolution, in one pass); `lstm`, `random_policy`, `multi_scale`;
+`scsampler` (which needs no warm-up before it).
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ from ml_collections import ConfigDict
 from ar_net_jax import recipes
 from ar_net_jax.losses import Accuracy, Efficiency, Separate, Uniform
 from ar_net_jax.methods.ar_net import ARNetStage
+from ar_net_jax.methods.scsampler import SCSamplerStage
 
 
 def controls(config: ConfigDict) -> None:
@@ -37,6 +39,21 @@ def _after_warmup(baseline: recipes.Variant) -> recipes.Variant:
     return variant
 
 
+def scsampler(config: ConfigDict) -> None:
+    """Two of the eight frames; each network by itself for as long as AR-Net's warm-up."""
+    recipes.scsampler(config)
+    config.model.frames = 2
+    stage = SCSamplerStage(
+        objective="separate",
+        losses=WARMUP.losses,
+        epochs=WARMUP.epochs,
+        learning_rate=WARMUP.learning_rate,
+        schedule=WARMUP.schedule,
+        warmup_epochs=WARMUP.warmup_epochs,
+    )
+    recipes.set_stages(config, {"train": stage})
+
+
 def quick(config: ConfigDict) -> None:
     """One epoch a stage: shows the path, not the result (the demo draws fewer videos too)."""
     config.data.eval_batch_size = 32  # The quick demo tests on no more videos.
@@ -50,6 +67,7 @@ VARIANTS: dict[str, recipes.Variant] = {
     "lstm": _after_warmup(recipes.lstm),
     "random_policy": _after_warmup(recipes.random_policy),
     "multi_scale": _after_warmup(recipes.multi_scale),
+    "scsampler": scsampler,
 }
 
 WARMUP = ARNetStage(

@@ -7,7 +7,7 @@ r"""AR-Net on FCVID, as in Section 4.1 of the paper.
 81.3 mAP at 35.1 GFLOPs per video; EfficientNet 84.4 at 14.1.
 
 Variants, combined with commas (`--config=fcvid:efficientnet,uniform`):
-`resnet`, `efficientnet`; `uniform`, `lstm`, `random_policy`, `multi_scale` (Table 1);
+`resnet`, `efficientnet`; `uniform`, `lstm`, `random_policy`, `multi_scale` (Table 1); `scsampler`;
 `resolution_only`, `skipping_only` (Table 4); `accuracy_only`, `accuracy_efficiency` (Table 5);
 `joint_only`, `no_finetune` (Table 6); `paper_loss`, `released_loss`, `released`, `improved` (see
 `ar_net_jax.recipes`). The paper starts from ImageNet weights: add `imagenet`, last, which

@@ -7,7 +7,7 @@ r"""AR-Net on Mini-Kinetics, as in Section 4.1 of the paper.
 71.7 top-1 at 32.0 GFLOPs per video; EfficientNet 74.8 at 16.3.
 
 Variants, combined with commas (`--config=mini_kinetics:efficientnet,uniform`):
-`resnet`, `efficientnet`; `uniform`, `lstm`, `random_policy`, `multi_scale` (Table 1);
+`resnet`, `efficientnet`; `uniform`, `lstm`, `random_policy`, `multi_scale` (Table 1); `scsampler`;
 `resolution_only`, `skipping_only` (Table 4); `accuracy_only`, `accuracy_efficiency` (Table 5);
 `joint_only`, `no_finetune` (Table 6); `paper_loss`, `released_loss`, `released`, `improved` (see
 `ar_net_jax.recipes`). The paper starts from ImageNet weights: add `imagenet`, last, which

@@ -3,6 +3,7 @@
 Takes one argument, a JSON object; see `test_distributed.py`.
 """
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -41,7 +42,9 @@ def main() -> None:
     if spec["model"]:
         evaluation = evaluate_model(*load_config_and_variables(spec["model"]), splits[1])
         if is_first():
-            (workdir / "evaluation.json").write_text(json.dumps(evaluation.row))
+            (workdir / "evaluation.json").write_text(
+                json.dumps(dataclasses.asdict(evaluation.figures))
+            )
 
 
 if __name__ == "__main__":

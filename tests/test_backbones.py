@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -10,21 +11,17 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from ar_net_jax.backbones import efficientnet
-from ar_net_jax.backbones.architectures import (
-    ARCHITECTURES,
-    architecture,
-    feature_dim,
-    make_divisible,
-)
-from ar_net_jax.backbones.efficientnet import MBConv, Stage, conv_padding
-from ar_net_jax.backbones.make import make_backbone
+from ar_net_jax import backbones
+from ar_net_jax.backbones import mbconv
+from ar_net_jax.backbones.layers import make_divisible
+from ar_net_jax.backbones.mbconv import MBConv, MBConvSpec, Stage, conv_padding
 from ar_net_jax.errors import UserError
 
 # On CPU XLA compiles this generator several times faster than the default one.
 QUICK_KEY = jax.random.key(0, impl="rbg")
 
-# With a classifier of 1000 classes. torchvision's own numbers, but for the slim networks.
+# With a classifier of 1000 classes. torchvision's own numbers, but for the slim networks; Lite's
+# are those of its authors' files.
 PARAMETERS = {
     "resnet18": 11_689_512,
     "resnet34": 21_797_672,
@@ -41,15 +38,18 @@ PARAMETERS = {
     "efficientnet_b3": 12_233_232,
     "efficientnet_b4": 19_341_616,
     "efficientnet_b5": 30_389_784,
+    "efficientnet_lite0": 4_652_008,
+    "efficientnet_lite1": 5_416_680,
+    "efficientnet_lite2": 6_092_072,
 }
 
 # Counted on torchvision 0.28's mobilenet_v2(width_mult=...), 1000 classes.
 MOBILENET_WIDTHS = {"0.35": 1_677_128, "0.5": 1_968_680, "0.75": 2_636_424, "1.4": 6_108_776}
 
 
-def _shapes(name: str, size: int = 64, **options):
+def _shapes(name: str, /, size: int = 64, **options):
     """Output and variables of a backbone on two frames, as shapes."""
-    backbone = make_backbone(name, **options)
+    backbone = backbones.get(name).module(**options)
     frames = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
     return jax.eval_shape(backbone.init_with_output, jax.random.key(0), frames)
 
@@ -57,11 +57,11 @@ def _shapes(name: str, size: int = 64, **options):
 def _parameters(name: str) -> int:
     _, variables = _shapes(name)
     sizes = [math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"])]
-    return sum(sizes) + (feature_dim(name) + 1) * 1000
+    return sum(sizes) + (backbones.get(name).features + 1) * 1000
 
 
 def test_every_registered_backbone_is_pinned():
-    assert set(PARAMETERS) == set(ARCHITECTURES)
+    assert set(PARAMETERS) == set(backbones.names())
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -74,15 +74,19 @@ def test_parameter_count_of_mobilenet_widths(width):
     assert _parameters(f"mobilenet_v2_{width}") == MOBILENET_WIDTHS[width]
 
 
-@pytest.mark.parametrize("name", ["resnet10_slim", "resnet50", "mobilenet_v2", "efficientnet_b1"])
+@pytest.mark.parametrize(
+    "name", ["resnet10_slim", "resnet50", "mobilenet_v2", "efficientnet_b1", "efficientnet_lite1"]
+)
 def test_bfloat16_computes_but_is_never_stored(name):
     features, variables = _shapes(name, size=40, dtype=jnp.bfloat16)
-    assert features.shape == (2, feature_dim(name))
+    assert features.shape == (2, backbones.get(name).features)
     assert features.dtype == jnp.float32
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
 
 
-@pytest.mark.parametrize("name", ["resnet50", "mobilenet_v2", "efficientnet_b0"])
+@pytest.mark.parametrize(
+    "name", ["resnet50", "mobilenet_v2", "efficientnet_b0", "efficientnet_lite0"]
+)
 def test_every_convolution_computes_in_the_given_dtype(name):
     seen = {}
 
@@ -93,7 +97,7 @@ def test_every_convolution_computes_in_the_given_dtype(name):
         return out
 
     with nn.intercept_methods(note):
-        _shapes(name, dtype=jnp.bfloat16, module_name="top")
+        _shapes(name, dtype=jnp.bfloat16, name="top")
     assert set(seen.values()) == {jnp.dtype(jnp.bfloat16)}
 
 
@@ -105,6 +109,8 @@ def test_every_convolution_computes_in_the_given_dtype(name):
         ("mobilenet_v2", "features_1/conv_0_0/kernel", (3, 3, 1, 32)),
         ("mobilenet_v2", "features_17/conv_3/scale", (320,)),
         ("efficientnet_b0", "blocks_15/se_reduce/kernel", (1, 1, 1152, 48)),
+        ("efficientnet_lite2", "conv_stem/kernel", (3, 3, 3, 32)),
+        ("efficientnet_lite2", "blocks_20/project_conv/kernel", (1, 1, 1248, 352)),
     ],
 )
 def test_parameter_names_follow_the_originals(name, parameter, shape):
@@ -129,7 +135,7 @@ def test_a_bottleneck_strides_in_its_3x3_convolution():
 
 
 def test_training_moves_the_running_statistics_and_evaluation_does_not():
-    backbone = make_backbone("resnet8_tiny")
+    backbone = backbones.get("resnet8_tiny").module()
     frames = jax.random.normal(jax.random.key(1), (4, 16, 16, 3))
     variables = jax.jit(backbone.init)(QUICK_KEY, frames)
 
@@ -148,7 +154,8 @@ def test_training_moves_the_running_statistics_and_evaluation_does_not():
 
 
 def test_stochastic_depth_drops_whole_rows_by_their_own_keys():
-    block = MBConv(Stage(1, 3, 1, 1, 8), 8, 0, 0.5, "same", "tensorflow", 224, jnp.float32)
+    spec = MBConvSpec(width=1.0, depth=1.0, native_size=224)
+    block = MBConv(spec, Stage(1, 3, 1, 1, 8), 8, 0, 0.5, "same", "tensorflow", jnp.float32)
     frames = jax.random.normal(jax.random.key(1), (16, 6, 6, 8))
     variables = jax.jit(functools.partial(block.init, train=False, keys=None))(QUICK_KEY, frames)
 
@@ -174,8 +181,8 @@ def test_stochastic_depth_is_for_training_only_and_grows_with_depth(monkeypatch)
         calls.append((rate, salt, keys is not None))
         return x
 
-    monkeypatch.setattr(efficientnet, "drop_path", note)
-    backbone = make_backbone("efficientnet_b0")
+    monkeypatch.setattr(mbconv, "drop_path", note)
+    backbone = backbones.get("efficientnet_b0").module()
     frames = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
     keys = jax.eval_shape(jax.random.split, jax.random.key(0))
     for train in (False, True):
@@ -220,10 +227,82 @@ def test_unknown_padding_is_an_error():
 
 def test_unknown_names_get_a_suggestion():
     with pytest.raises(UserError, match="'resnet5O': did you mean 'resnet50'"):
-        architecture("resnet5O")
+        backbones.get("resnet5O")
     for name in ("mobilenet_v2_0", "mobilenet_v2_wide", "zebra"):
         with pytest.raises(UserError, match=name):
-            make_backbone(name)
+            backbones.get(name)
+
+
+class _Own(backbones.Backbone):
+    name, features = "own", 3
+
+    def module(self, **options):
+        return nn.Dense(3)
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    """What is registered in a test is gone after it."""
+    monkeypatch.setattr(backbones, "_REGISTERED", dict(backbones._REGISTERED))
+
+
+@pytest.mark.usefixtures("registry")
+def test_ones_own_is_known_by_its_name_and_may_be_replaced():
+    first, second = _Own(), _Own()
+    assert backbones.register(first) is backbones.get("own") is first
+    assert backbones.register(second) is backbones.get("own") is second
+    assert backbones.names()[-1] == "own"
+    with pytest.raises(UserError, match="'owm': did you mean 'own'"):
+        backbones.get("owm")
+    with pytest.raises(UserError, match="no layout 'timm' of own: none is known"):
+        first.layout("timm")
+
+
+@pytest.mark.usefixtures("registry")
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"name": "resnet50"}, "a backbone named 'resnet50' ships with ar_net_jax"),
+        ({"name": "mobilenet_v2_0.35"}, "a backbone named 'mobilenet_v2_0.35' ships with"),
+        ({"name": "", "features": 0}, "Wrong is no backbone: it lacks name and features"),
+    ],
+)
+def test_what_cannot_be_registered(attributes, message):
+    with pytest.raises(UserError, match=message):
+        backbones.register(type("Wrong", (_Own,), attributes)())
+
+
+@pytest.mark.usefixtures("registry")
+def test_installed_packages_offer_backbones(monkeypatch):
+    class Point(NamedTuple):
+        offered: object
+        value: str = "package:Class"
+
+        def load(self):
+            if isinstance(self.offered, Exception):
+                raise self.offered
+            return self.offered
+
+    points = {
+        "own": Point(_Own),
+        "other": Point(_Own()),
+        "broken": Point(ImportError("no module named x")),
+    }
+    monkeypatch.setattr(backbones, "_entry_points", lambda: points)
+    assert {"own", "other", "broken"} < set(backbones.names())
+    assert backbones.get("own") is backbones.get("own")
+    with pytest.raises(UserError, match="'other': its package's package:Class is no backbone of"):
+        backbones.get("other")
+    with pytest.raises(UserError, match="'broken': .*cannot be loaded .no module named x.; inst"):
+        backbones.get("broken")
+
+
+def test_variants_are_values():
+    for name in (*backbones.names(), "mobilenet_v2_0.5"):
+        backbone = backbones.get(name)
+        assert backbone.name == name
+        assert hash(backbone) == hash(backbones.get(name))
+        assert backbone == backbones.get(name)
 
 
 def test_make_divisible_never_loses_more_than_a_tenth():

@@ -11,11 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ar_net_jax.costs.model_costs import model_cost_table
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ar_net_jax.benchmarks.subjects import Source, fresh_variables, split_names
+from ar_net_jax.benchmarks.entries import Source, fresh_variables, split_names
 from ar_net_jax.benchmarks.usage import MIXES, impose_usage, read_usage
 from ar_net_jax.checkpoints import save_model
 from ar_net_jax.cli.main import main
@@ -24,8 +23,8 @@ from ar_net_jax.data.embedded.plan import EmbeddedSpec
 from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import load_config
 from ar_net_jax.inference.step import Request, make_inference
-from ar_net_jax.methods.registry import init_variables
-from ar_net_jax.ops.actions import ActionSpace, apply_skips
+from ar_net_jax.methods import Method
+from ar_net_jax.ops.actions import ActionSpace, Choices, apply_skips, policy_choices
 from ar_net_jax.runtime.timing import time_interleaved
 
 TINY = """
@@ -37,7 +36,7 @@ def get_config(variants=""):
     config.model.update(dtype="float32", gflops_convention="macs")
     config.model.policy.update(backbone="resnet8_tiny", resolution=20, hidden_size=13)
     config.data.update(num_frames=8, eval_batch_size=8, num_threads=2)
-    return recipes.apply_variants(config, variants, recipes.APPROACH_VARIANTS)
+    return recipes.apply_variants(config, variants, recipes.PAPER_VARIANTS)
 """
 # Of 16 frames: at 32 px, in the policy, and in the two skips.
 COUNTS = (4, 5, 5, 2)
@@ -67,8 +66,18 @@ def imposed(tiny: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, An
     return _document(folder, f"--configs={tiny}", f"--usage={USAGE}", "--chunks=5,2")
 
 
+def _method(spec: str) -> Method[Any]:
+    return load_config(spec).build_method()
+
+
+def _look(method: Method[Any], convention: str) -> float:
+    """GFLOPs of the policy's extractor and its LSTM on a frame."""
+    networks = method.networks()
+    return networks["policy"].gflops(convention) + networks["LSTM"].gflops(convention)
+
+
 def _rows(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {row["approach"]: row for row in document["results"]}
+    return {row["method"]: row for row in document["results"]}
 
 
 def test_rows_and_what_they_depend_on(imposed: dict[str, Any]) -> None:
@@ -83,7 +92,7 @@ def test_rows_and_what_they_depend_on(imposed: dict[str, Any]) -> None:
             assert 0 < entry["p50"] <= entry["p99"] and entry["calls"] == 2
         assert row["dtype"] == "float32" and row["split_figures"] is None
         # Uniform runs in the faster form, found at all frames.
-        assert (row["trial_seconds"] is not None) == (row["approach"] == UNIFORM)
+        assert (row["trial_seconds"] is not None) == (row["method"] == UNIFORM)
 
 
 def test_imposed_usage_is_exact_and_costs_what_arnet_costs_says(
@@ -98,20 +107,19 @@ def test_imposed_usage_is_exact_and_costs_what_arnet_costs_says(
 
 
 def test_executed_is_counted_from_whole_chunks(tiny: str, imposed: dict[str, Any]) -> None:
-    ours = _rows(imposed)[OURS]
+    ours, method = _rows(imposed)[OURS], _method(tiny)
+    largest = method.networks()["32px"]
     for convention in ("macs", "paper"):
-        table = model_cost_table(load_config(tiny).model, convention)
         # Four frames in one chunk of five; 16 in the policy, skipped or not.
-        executed = 5 * table.actions[0] + 16 * (table.policy + table.lstm)
+        executed = 5 * largest.gflops(convention) + 16 * _look(method, convention)
         assert ours["executed_gflops_per_video"][convention] == pytest.approx(executed / 2)
         for row in imposed["results"]:
             needed = row["gflops_per_video"][convention]
             assert row["executed_gflops_per_video"][convention] >= needed * (1 - 1e-9)
-    table = model_cost_table(load_config(tiny).model)
     executed = 2 * ours["executed_gflops_per_video"]["macs"]
-    assert ours["filling_share"] * executed == pytest.approx(table.actions[0])
+    assert ours["filling_share"] * executed == pytest.approx(largest.gflops("macs"))
     # One skip of two frames covers one of them.
-    assert ours["covered_share"] * executed == pytest.approx(table.policy + table.lstm)
+    assert ours["covered_share"] * executed == pytest.approx(_look(method, "macs"))
 
 
 def test_ratios_follow_from_the_rows(imposed: dict[str, Any]) -> None:
@@ -142,7 +150,7 @@ def test_uniform_at_equal_cost_brackets_the_model(imposed: dict[str, Any]) -> No
 def test_parts_make_up_the_whole(imposed: dict[str, Any]) -> None:
     rows = _rows(imposed)
     parts = rows[OURS]["parts"]
-    assert list(parts) == ["policy", "LSTM", "32px", "rest"]
+    assert list(parts) == ["32px", "policy", "LSTM", "rest"]
     assert sum(part["share"] for part in parts.values()) == pytest.approx(1)
     whole = rows[OURS]["latency_seconds"]["batch"]["p50"]
     assert sum(part["seconds"] for part in parts.values()) == pytest.approx(whole)
@@ -156,11 +164,13 @@ def test_trained_models_are_scored_and_decide_for_themselves(
     registry.prepare("embedded", data_dir=tmp_path / "data", progress=False, spec=spec)
     for name, variant in {"ar_net": tiny, "uniform": f"{tiny}:uniform"}.items():
         config = load_config(variant)
-        save_model(tmp_path / name / "model", fresh_variables(config.model), config.to_dict())
+        save_model(
+            tmp_path / name / "model", fresh_variables(config.build_method()), config.to_dict()
+        )
     folder = tmp_path / "out"
     document = _document(folder, f"--checkpoints={tmp_path / 'ar_net'},{tmp_path / 'uniform'}")
     rows = document["results"]
-    assert [row["approach"] for row in rows][:2] == ["AR-Net", UNIFORM]
+    assert [row["method"] for row in rows][:2] == ["AR-Net", UNIFORM]
     for row in rows:
         assert 0 <= row["split_figures"]["mAP"] <= 100
         assert row["split_figures"]["num_videos"] == 6
@@ -174,21 +184,21 @@ def test_trained_models_are_scored_and_decide_for_themselves(
 
 def test_imposed_actions_do_not_spare_the_policy(tiny: str) -> None:
     """What nothing depends on, the compiler leaves out; the LSTM must not be that."""
-    model = load_config(tiny).model
-    variables = fresh_variables(model)
+    method = _method(tiny)
+    variables = fresh_variables(method)
     frames = jnp.zeros((3, 5, 32, 32, 3), jnp.uint8)
     keys = jax.random.split(jax.random.key(0), 3)
-    request = Request(frames, keys, proposals=jnp.zeros((3, 5), jnp.int32))
-    compiled = make_inference(model).lower(variables, request, jnp.float32(0)).compile()
+    request = Request(frames, keys, forced_actions=jnp.zeros((3, 5), jnp.int32))
+    compiled = make_inference(method).lower(variables, request, jnp.float32(0)).compile()
     assert "f32[3,52]" in compiled.as_text(), "the gates of three videos, four times 13"
-    answer = compiled(variables, request, jnp.float32(0))
-    assert (np.asarray(answer.actions) == 0).all()
+    result = compiled(variables, request, jnp.float32(0))
+    assert (np.asarray(result.actions) == 0).all()
 
 
 def test_fresh_variables_are_those_of_the_model() -> None:
-    model = load_config("activitynet").model
-    real = jax.eval_shape(lambda key: init_variables(model, key), jax.random.key(0))
-    fresh = fresh_variables(model)
+    method = _method("activitynet")
+    real = jax.eval_shape(method.initial_variables, jax.random.key(0))
+    fresh = fresh_variables(method)
     assert jax.tree.structure(real) == jax.tree.structure(fresh)
     same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), real, fresh)
     assert all(jax.tree.leaves(same))
@@ -196,30 +206,35 @@ def test_fresh_variables_are_those_of_the_model() -> None:
 
 @pytest.mark.parametrize("name", MIXES)
 def test_named_mixes_are_those_of_the_paper_set_up(name: str) -> None:
-    space = load_config("activitynet").model.space
-    proposals = impose_usage(read_usage(name, space), space, 4, 16, seed=0)
-    counts = np.bincount(proposals.ravel(), minlength=7)
+    method = _method("activitynet")
+    choices = method.choices
+    forced = impose_usage(read_usage(name, choices), choices, 4, 16, seed=0)
+    counts = np.bincount(forced.ravel(), minlength=7)
     assert counts.tolist() == [*MIXES[name], 0, 0]
-    actions, covered = apply_skips(jnp.asarray(proposals), space)
-    np.testing.assert_array_equal(actions, proposals)
+    actions, covered = apply_skips(forced, choices)
+    np.testing.assert_array_equal(actions, forced)
     assert not covered.any()
-    table = model_cost_table(load_config("activitynet").model)
-    share = float(table.per_frame(counts / 64)) / table.actions[0]
+    share = np.dot(counts / 64, method.choice_gflops()) / method.networks()["224px"].gflops("paper")
     assert share == pytest.approx({"half": 0.497, "quarter": 0.246}[name], abs=6e-4)
+
+
+def _choices(*, resolutions: tuple[int, ...], skips: tuple[int, ...]) -> Choices:
+    return policy_choices(ActionSpace(resolutions, skips), 1, "policy", "LSTM")
 
 
 @given(st.data())
 def test_any_usage_is_imposed_exactly(data: st.DataObject) -> None:
-    space = ActionSpace((32, 16), (1, 2, 4))
+    choices = _choices(resolutions=(32, 16), skips=(1, 2, 4))
     length = 4 * data.draw(st.integers(1, 4))
     fours = data.draw(st.integers(0, length // 4))
     twos = data.draw(st.integers(0, (length - 4 * fours) // 2))
     rest = length - 4 * fours - 2 * twos
     counts = np.array([rest - rest // 2, rest // 3, rest // 2 - rest // 3, 2 * twos, 4 * fours])
-    proposals = impose_usage(counts / length, space, 3, length, seed=data.draw(st.integers(0, 9)))
-    actions = np.asarray(apply_skips(jnp.asarray(proposals), space)[0])
+    seed = data.draw(st.integers(0, 9))
+    forced = impose_usage(counts / length, choices, 3, length, seed)
+    actions = np.asarray(apply_skips(forced, choices)[0])
     assert np.bincount(actions.ravel(), minlength=5).tolist() == (3 * counts).tolist()
-    np.testing.assert_array_equal(actions, proposals)
+    np.testing.assert_array_equal(actions, forced)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +280,9 @@ def test_bad_flags_are_one_line(
 
 def test_a_usage_that_no_order_gives() -> None:
     with pytest.raises(UserError, match="no order of skips"):
-        impose_usage(np.array([0, 0.5, 0.5]), ActionSpace((8,), (2, 4)), 1, 2, seed=0)
+        impose_usage(
+            np.array([0, 0.5, 0.5]), _choices(resolutions=(8,), skips=(2, 4)), 1, 2, seed=0
+        )
 
 
 def test_rounds_are_interleaved_and_turn_about() -> None:
@@ -291,10 +308,10 @@ def test_several_devices_every_approach_and_the_imbalance(tiny: str, tmp_path: P
     assert document["machine"]["devices"] == 2
     ours, random_policy, multi_scale, lstm, uniform = document["results"][:5]
     # The order of the actions is drawn over the whole batch, one video of which each device has.
-    model = load_config(tiny).model
-    proposals = impose_usage(np.array(COUNTS) / 16, model.space, 2, 8, seed=0)
-    table = model_cost_table(model)
-    costs = np.asarray(table.actions)[proposals].sum(1) + 8 * (table.policy + table.lstm)
+    method = _method(tiny)
+    forced = impose_usage(np.array(COUNTS) / 16, method.choices, 2, 8, seed=0)
+    largest = method.networks()["32px"].gflops("macs")
+    costs = largest * (forced == 0).sum(1) + 8 * _look(method, "macs")
     assert costs[0] != costs[1]
     assert ours["device_imbalance"] == pytest.approx(costs.max() / costs.mean())
     for row in (lstm, multi_scale, uniform):
@@ -302,5 +319,5 @@ def test_several_devices_every_approach_and_the_imbalance(tiny: str, tmp_path: P
         assert row["usage"] is None and row["trial_seconds"]
     assert lstm["realised_saving"] is multi_scale["realised_saving"] is None, "they save nothing"
     assert list(lstm["parts"]) == ["32px", "rest"]
-    assert list(multi_scale["parts"]) == ["policy", "LSTM", "32px", "rest"]
+    assert list(multi_scale["parts"]) == ["32px", "policy", "LSTM", "rest"]
     assert sum(random_policy["usage"].values()) == pytest.approx(1)

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ar_net_jax.costs.model_costs import model_cost_table
 
-from ar_net_jax.benchmarks.pipeline_rate import DrawnVideos, measure_pipeline
-from ar_net_jax.benchmarks.training import step_flops
-from ar_net_jax.benchmarks.training_calls import stage_calls
-from ar_net_jax.benchmarks.training_report import print_training_benchmark
+from ar_net_jax.benchmarks import training, training_report
+from ar_net_jax.benchmarks.machine import describe_machine, peak_memory
+from ar_net_jax.benchmarks.pipeline_rate import DrawnVideos, PipelineRate, measure_pipeline
+from ar_net_jax.benchmarks.training_calls import StepCall, stage_calls
 from ar_net_jax.cli import benchmark_training
 from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config, load_config
@@ -57,25 +56,40 @@ def test_the_report_has_both_forms_and_the_cores_that_feed_them(
     assert routed["of_masked"] == pytest.approx(routed["seconds"] / masked["seconds"])
     assert rows["joint"]["clips_per_second"] == pytest.approx(2 / rows["joint"]["seconds"])
     assert rows["joint"]["share_of_peak"] == rows["joint"]["tflops_per_second"]
+    assert [routed[key] for key in ("stage", "form")] == ["finetune", "routed"]
+    assert routed["tflops_per_second"] is None
     assert "finetune" in capsys.readouterr().out
 
-    # The same figures, with a rate of the pipeline: 10 frames per second and core.
-    document["pipeline"] = {
-        "frames_per_second": 20.0,
-        "cores": 2,
-        "frames_per_second_per_core": 10.0,
-        "bytes_per_frame": 1e4,
-    }
-    document["steps"][0]["clips_per_second"] = 20.0
-    print_training_benchmark(document)
-    assert "joint takes 80 frames/s: 8 cores feed it" in capsys.readouterr().out
+
+def test_steps_are_told_with_the_cores_that_feed_them(capsys: pytest.CaptureFixture[str]) -> None:
+    config = _config()
+    calls = [
+        StepCall("joint", "masked", 1, lambda _: None),
+        StepCall("NCHW", "masked", 1, lambda _: None, by_torch=True),
+    ]
+    found = training.TrainingBenchmark(
+        steps=tuple(training.step_rows(config, calls, [0.1, 0.2], peak_tflops=None)),
+        pipeline=PipelineRate(20.0, 2, 10.0, 1e4),
+        usage="half",
+        config=config,
+        machine=describe_machine(),
+        peak_memory=peak_memory(),
+        versions={},
+    )
+    training_report.print_training_benchmark(found)
+    text = capsys.readouterr().out
+    # Two clips of four frames in a tenth of a second.
+    assert "joint takes 80 frames/s: 8 cores feed it" in text
+    assert "torch, NCHW" in text and "NCHW takes" not in text
+    json.dumps(found.to_json())
 
 
 def test_flops_are_those_of_three_forward_passes_of_every_network() -> None:
     config = _config()
-    table = model_cost_table(config.model, "macs")
-    expected = 6e9 * (table.actions[0] + table.policy + table.lstm) * 2 * 4
-    assert step_flops(config) == pytest.approx(expected)
+    networks = config.build_method().networks()
+    assert list(networks) == ["24px", "policy", "LSTM"]
+    expected = 6e9 * sum(network.gflops("macs") for network in networks.values()) * 2 * 4
+    assert training.step_flops(config) == pytest.approx(expected)
 
 
 def test_a_usage_that_does_not_fit_is_refused_before_anything_is_compiled() -> None:
@@ -92,7 +106,7 @@ def test_drawn_frames_are_photographs_in_size() -> None:
 
 def test_the_pipeline_is_measured_per_core() -> None:
     found = measure_pipeline(_config(), seconds=0.2, size=(64, 48))
-    assert found["frames_per_second"] > 0
-    per_core = found["frames_per_second"] / found["cores"]
-    assert found["frames_per_second_per_core"] == pytest.approx(per_core)
-    assert np.isfinite(found["bytes_per_frame"])
+    assert found.frames_per_second > 0
+    per_core = found.frames_per_second / found.cores
+    assert found.frames_per_second_per_core == pytest.approx(per_core)
+    assert np.isfinite(found.bytes_per_frame)

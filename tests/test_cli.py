@@ -11,7 +11,6 @@ from ar_net_jax.checkpoints import save_model
 from ar_net_jax.cli.main import JOBS, main
 from ar_net_jax.data.embedded.builder import write_video
 from ar_net_jax.experiment import load_config
-from ar_net_jax.methods.registry import init_variables
 
 TRAIN = ["train", "--config=demo", "--quiet"]
 
@@ -85,7 +84,7 @@ def test_evaluate_refuses_a_checkpoint_that_does_not_fit(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     config = load_config("demo")
-    variables = jax.jit(lambda key: init_variables(config.model, key))(jax.random.key(0))
+    variables = jax.jit(config.build_method().initial_variables)(jax.random.key(0))
     save_model(tmp_path / "model", variables, config.to_dict())
     line = _fails(
         capsys, ["evaluate", f"--workdir={tmp_path}", "--config.model.policy.hidden_size=32"]
@@ -102,7 +101,7 @@ def test_train_then_evaluate_own_videos(capsys: pytest.CaptureFixture[str], tmp_
     assert figures["num_videos"] == 4
     assert 0 <= figures["mAP"] <= 100
     assert figures["gflops_convention"] == "macs"
-    assert "ar_net" in capsys.readouterr().out
+    assert "AR-Net" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("job", ["", *JOBS])

@@ -6,11 +6,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from ar_net_jax.costs.model_costs import model_cost_table
-from ar_net_jax.costs.parts import model_parts
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ar_net_jax import backbones
 from ar_net_jax.checkpoints import save_model
 from ar_net_jax.cli.main import main
 from ar_net_jax.costs import frame_gflops
@@ -18,7 +17,7 @@ from ar_net_jax.costs.usage import parse_usage
 from ar_net_jax.costs.xla import xla_gmacs
 from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import load_config
-from ar_net_jax.methods.registry import init_variables
+from ar_net_jax.reporting.costs import model_costs
 
 GOLDEN = Path(__file__).parent / "golden"
 # Per frame as the released code has them: each action's cost, then the policy with its LSTM.
@@ -55,7 +54,8 @@ def test_rows_of_the_papers_tables(tmp_path: Path, variant: str, per_video: floa
 
 def test_scsampler_from_the_same_networks(tmp_path: Path) -> None:
     figures = _figures(tmp_path, "--config=activitynet")
-    (policy, _), resnet50 = figures["networks"], figures["actions"][0]
+    networks = {row["name"]: row for row in figures["networks"]}
+    policy, resnet50 = networks["policy"], networks["224px"]
     assert (policy["backbone"], resnet50["backbone"]) == ("mobilenet_v2", "resnet50")
     # Every frame is looked at, ten are classified.
     cost = 16 * policy["gflops"]["paper"] + 10 * resnet50["gflops"]["paper"]
@@ -78,28 +78,34 @@ def test_cost_of_the_released_models_golden_actions(tmp_path: Path, backbones: s
 
 def test_table_of_actions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     figures = _figures(tmp_path, "--config=activitynet:efficientnet", "--num_frames=10")
-    rows = {row["name"]: row for row in figures["actions"]}
-    assert list(rows) == ["224px", "168px", "112px", "84px", "skip 1", "skip 2", "skip 4"]
-    assert rows["168px"]["backbone"] == "efficientnet_b1" and rows["168px"]["resolution"] == 168
-    assert rows["84px"]["in_policy"] and rows["84px"]["gflops"] == {"macs": 0.0, "paper": 0.0}
-    assert [row["name"] for row in figures["networks"]] == ["policy", "LSTM"]
-    # Each action on all frames, in both conventions.
+    networks = {row["name"]: row for row in figures["networks"]}
+    assert list(networks) == ["224px", "168px", "112px", "policy", "LSTM"]
+    second = networks["168px"]
+    assert second["backbone"] == "efficientnet_b1" and second["resolution"] == 168
+    choices = {row["name"]: row for row in figures["choices"]}
+    assert list(choices) == ["224px", "168px", "112px", "84px", "skip 1", "skip 2", "skip 4"]
+    assert choices["168px"]["calls"] == {"168px": 1, "policy": 1, "LSTM": 1}
+    assert choices["84px"]["calls"] == choices["skip 1"]["calls"] == {"policy": 1, "LSTM": 1}
+    assert choices["skip 4"]["calls"] == {"policy": 0.25, "LSTM": 0.25}
+    # Each choice on all frames, in both conventions.
     always = {max(v["usage"], key=v["usage"].get): v for v in figures["videos"]}
-    assert list(always) == list(rows)
+    assert list(always) == list(choices)
     for convention in ("macs", "paper"):
-        looks = sum(row["gflops"][convention] for row in figures["networks"])
+        looks = sum(networks[name]["gflops"][convention] for name in ("policy", "LSTM"))
         per_video = {name: v["gflops_per_video"][convention] for name, v in always.items()}
-        assert per_video["224px"] == pytest.approx(
-            10 * (rows["224px"]["gflops"][convention] + looks)
-        )
+        expected = 10 * (networks["224px"]["gflops"][convention] + looks)
+        assert per_video["224px"] == pytest.approx(expected)
         assert per_video["skip 4"] == pytest.approx(10 * looks / 4)
+        for name, row in choices.items():
+            assert per_video[name] == pytest.approx(10 * row["gflops"][convention])
     text = " ".join(capsys.readouterr().out.split())
-    assert "macs" in text and "paper" in text and "overstates" in text
+    assert "macs" in text and "paper" in text and "0.25 policy + 0.25 LSTM" in text
+    assert figures["notes"][1:] == [backbones.get("efficientnet_b3").paper_note]
 
 
 def test_a_trained_model_by_its_folder(tmp_path: Path) -> None:
     config = load_config("demo")
-    shapes = jax.eval_shape(lambda key: init_variables(config.model, key), jax.random.key(0))
+    shapes = config.build_method().variable_shapes()
     variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
     save_model(tmp_path / "model", variables, config.to_dict())
     figures = _figures(tmp_path, f"--workdir={tmp_path}", "--config.data.num_frames=4")
@@ -109,19 +115,13 @@ def test_a_trained_model_by_its_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("variant", ["uniform", "lstm", "multi_scale", "efficientnet,lstm"])
-@pytest.mark.parametrize("convention", ["macs", "paper"])
-def test_parts_of_a_model_add_up_to_its_cost(variant: str, convention: str) -> None:
-    model = load_config(f"activitynet:{variant}").model
-    total = sum(part.gflops[convention] for part in model_parts(model))
-    assert total == pytest.approx(model_cost_table(model, convention).actions[0], rel=1e-12)
-
-
-@pytest.mark.parametrize("approach", ["ar_net", "random_policy"])
-def test_parts_are_what_the_table_charges(approach: str) -> None:
-    model = load_config("activitynet" + f":{approach}" * (approach != "ar_net")).model
-    table = model_cost_table(model, "macs")
-    costs = [part.gflops["macs"] for part in model_parts(model)]
-    assert costs == [*table.actions[:3], table.policy, table.lstm]
+def test_networks_add_up_to_what_a_frame_costs(variant: str) -> None:
+    costs = model_costs(load_config(f"activitynet:{variant}"))
+    (choice,) = costs.choices
+    for convention, gflops in choice.gflops.items():
+        total = sum(network.gflops[convention] for network in costs.networks)
+        assert total == pytest.approx(gflops, rel=1e-12)
+    assert sum(network.parameters for network in costs.networks) == costs.parameters
 
 
 def _taps(size: int, kernel: int, stride: int) -> int:
@@ -181,7 +181,10 @@ def test_a_bad_usage_is_named(text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--config=activitynet:uniform", "--usage=1"], "approach 'uniform' runs all"),
+        (
+            ["--config=activitynet:uniform", "--usage=1"],
+            "method 'uniform' treats every frame alike",
+        ),
         (["--config=demo", "--num_frames=0"], "--num_frames: must be at least 1"),
         (["--workdir=/nowhere"], "/nowhere: no finished model"),
     ],

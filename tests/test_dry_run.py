@@ -1,6 +1,7 @@
 """The ahead-of-time check: what it counts, what it refuses, and that it needs no data."""
 
 import dataclasses
+import json
 import os
 import pathlib
 import subprocess
@@ -11,20 +12,20 @@ import pytest
 
 from ar_net_jax.cli import train
 from ar_net_jax.cli.main import build_parser
-from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.errors import UserError
-from ar_net_jax.experiment import Config, PolicyConfig, StageConfig
+from ar_net_jax.experiment import Config
+from ar_net_jax.methods import StageConfig
+from ar_net_jax.methods.stages import baseline_losses
+from ar_net_jax.methods.uniform import Uniform, UniformConfig
 from ar_net_jax.reporting.dry_run import print_checks
 from ar_net_jax.training import dry_run
 
-MODEL = ModelConfig(
-    "uniform", 3, (24,), ("resnet8_tiny",), (), PolicyConfig("resnet8_tiny", 16, hidden_size=8)
-)
 CONFIG = Config(
-    model=MODEL,
+    method=Uniform.name,
+    model=UniformConfig(num_classes=3, resolution=24, backbone="resnet8_tiny"),
     data=dataclasses.replace(Config().data, batch_size=4, num_frames=2),
     stage_order=("only",),
-    stages={"only": StageConfig("joint", learning_rate=0.1)},
+    stages={"only": StageConfig("joint", baseline_losses(), learning_rate=0.1)},
 )
 
 
@@ -34,9 +35,7 @@ def check() -> dry_run.StageCheck:
 
 
 def test_state_and_batches_are_counted(check: dry_run.StageCheck) -> None:
-    from ar_net_jax.methods.registry import init_variables
-
-    variables = jax.eval_shape(lambda k: init_variables(MODEL, k), jax.random.key(0))
+    variables = CONFIG.build_method().variable_shapes()
     params = sum(x.size for x in jax.tree.leaves(variables["params"])) * 4
     stats = sum(x.size for x in jax.tree.leaves(variables["batch_stats"])) * 4
     # Twice for the copy of the best epoch, and the momentum; a few counters besides.
@@ -48,9 +47,7 @@ def test_state_and_batches_are_counted(check: dry_run.StageCheck) -> None:
 
 def test_a_step_costs_about_three_forward_passes(check: dry_run.StageCheck) -> None:
     """One forward, and one for each of the two gradients; the first layer has only one of them."""
-    from ar_net_jax.costs.model_costs import model_cost_table
-
-    forward = 2e9 * model_cost_table(MODEL, "macs").actions[0] * 4 * 2
+    forward = 2e9 * float(CONFIG.build_method().choice_gflops("macs")[0]) * 4 * 2
     # With a stride, a gradient also multiplies the zeros between its pixels.
     assert 2.5 * forward < check.flops < 4 * forward
 
@@ -78,6 +75,16 @@ def test_the_flag_asks_for_neither_workdir_nor_data(
     assert "yes" in capsys.readouterr().out
     with pytest.raises(UserError, match="--workdir: missing"):
         train.run(parser.parse_args(["train", "--config=activitynet"]), [])
+
+
+def test_the_config_is_printed_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = build_parser("train")
+    flags = parser.parse_args(["train", "--config=activitynet:uniform", "--print-config"])
+    train.run(flags, ["--config.model.resolution=168"])
+    printed = json.loads(capsys.readouterr().out)
+    config = Config.from_dict(printed)
+    assert config.method == Uniform.name and config.model.resolution == 168
+    assert printed["optimizer"]["momentum"] == 0.9 and config.to_dict() == printed
 
 
 _ON_FOUR_DEVICES = """

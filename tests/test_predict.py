@@ -6,7 +6,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from ar_net_jax.costs.model_costs import model_cost_table
 
 from ar_net_jax.checkpoints import save_model
 from ar_net_jax.cli.main import main
@@ -16,7 +15,7 @@ from ar_net_jax.data.nearby import class_names
 from ar_net_jax.data.video import read_video
 from ar_net_jax.experiment import Config
 from ar_net_jax.inference.model import load
-from ar_net_jax.methods.registry import init_variables
+from ar_net_jax.inference.predict import _decisions
 
 FPS = 8
 MODEL = {
@@ -26,14 +25,13 @@ MODEL = {
     "skips": (1, 4),
     "policy": {"backbone": "resnet8_tiny", "resolution": 16, "hidden_size": 8},
 }
-UNIFORM = {"approach": "uniform", "num_classes": 4, "resolutions": (24,), "skips": ()}
-MULTI_SCALE = MODEL | {"approach": "multi_scale", "skips": ()}
+UNIFORM = {"num_classes": 4, "resolution": 24, "backbone": "resnet8_tiny"}
 
 
-def _save(folder: Path, model: dict, action: int | None = None) -> Config:
+def _save(folder: Path, model: dict, action: int | None = None, method: str = "ar_net") -> Config:
     """A model with random weights; its decision head may be made to prefer one action."""
-    config = Config.from_dict({"model": model, "data": {"num_frames": 8}})
-    shapes = jax.eval_shape(lambda key: init_variables(config.model, key), jax.random.key(0))
+    config = Config.from_dict({"method": method, "model": model, "data": {"num_frames": 8}})
+    shapes = config.build_method().variable_shapes()
     rng = np.random.default_rng(0)
 
     def draw(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -77,7 +75,7 @@ def test_it_prints_what_the_model_says(
     np.testing.assert_allclose(
         [entry["probability"] for entry in first["classes"]], odds[best] / odds.sum(), rtol=1e-5
     )
-    names = config.model.space.names
+    names = config.build_method().choices.names
     assert [f["action"] for f in first["frames"]] == [names[a] for a in result.actions[0]]
     np.testing.assert_allclose([f["time"] for f in first["frames"]], times)
     assert first["gflops"] == pytest.approx(float(result.gflops[0]))
@@ -86,26 +84,53 @@ def test_it_prints_what_the_model_says(
     assert str(video) in text and "GFLOPs (macs)" in text and f"class {best[0]}" in text
 
 
-def test_frames_that_a_skip_covers_are_marked(tmp_path: Path, video: Path) -> None:
+def test_frames_that_a_skip_covers_are_marked(
+    tmp_path: Path, video: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = _save(tmp_path, MODEL, action=3)
     (row,) = _predict(tmp_path, str(video))
     assert {frame["action"] for frame in row["frames"]} == {"skip 4"}
     assert [frame["covered"] for frame in row["frames"]] == [False, True, True, True] * 2
-    table = model_cost_table(config.model)
-    assert row["gflops"] == pytest.approx(2 * (table.policy + table.lstm))
+    assert all(frame["left_out"] for frame in row["frames"])
+    networks = config.build_method().networks()
+    look = sum(networks[name].gflops("macs") for name in ("policy", "LSTM"))
+    assert row["gflops"] == pytest.approx(2 * look)
+    text = capsys.readouterr().out
+    assert text.count("skips 4") == 8 and text.count("(covered)") == 6
 
 
 @pytest.mark.parametrize(
-    ("model", "action"),
-    [(UNIFORM | {"backbones": ("resnet8_tiny",)}, "24px"), (MULTI_SCALE, "24px + 16px")],
+    ("method", "model", "action", "told"),
+    [
+        ("uniform", UNIFORM, "24px", "24 px"),
+        ("multi_scale", MODEL | {"skips": ()}, "24px + 16px", "24 px + 16 px"),
+    ],
 )
 def test_baselines_treat_all_frames_alike(
-    tmp_path: Path, video: Path, model: dict, action: str
+    tmp_path: Path,
+    video: Path,
+    capsys: pytest.CaptureFixture[str],
+    method: str,
+    model: dict,
+    action: str,
+    told: str,
 ) -> None:
-    _save(tmp_path, model)
+    _save(tmp_path, model, method=method)
     (row,) = _predict(tmp_path, str(video))
     assert {frame["action"] for frame in row["frames"]} == {action}
-    assert not any(frame["covered"] for frame in row["frames"])
+    assert not any(frame["covered"] or frame["left_out"] for frame in row["frames"])
+    assert told in capsys.readouterr().out
+
+
+def test_a_skip_of_the_random_policy_leaves_out_its_own_frame_alone() -> None:
+    config = Config.from_dict({"method": "random_policy", "model": MODEL})
+    method = config.build_method()
+    actions, times = np.array([[3, 3, 0, 2, 1]]), np.arange(5.0)
+    frames = _decisions(method, actions, times)
+    assert not any(frame.covered for frame in frames)
+    assert [frame.left_out for frame in frames] == [True, True, False, True, False]
+    told = ["not looked at", "not looked at", "24 px", "not looked at", "16 px"]
+    assert [frame.description for frame in frames] == told
 
 
 def test_names_of_classes_come_from_the_data_set(tmp_path: Path, video: Path) -> None:

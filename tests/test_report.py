@@ -1,5 +1,6 @@
 """The report and the two pictures, from made-up results."""
 
+import dataclasses
 import io
 import json
 import pathlib
@@ -11,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from ar_net_jax.evaluation.comparison import Role, Row
+from ar_net_jax.evaluation.evaluate import Figures, Speed
 from ar_net_jax.reporting import curve, decisions
 from ar_net_jax.reporting import tables as report
 from ar_net_jax.runtime.versions import package_versions
@@ -18,27 +21,37 @@ from ar_net_jax.runtime.versions import package_versions
 CHANCE = {"mAP": 11.25, "top1": 8.3}
 
 
-def _result(approach: str, mean_ap: float, gflops: float, usage: dict | None = None) -> dict:
-    return {
-        "approach": approach,
-        "mAP": mean_ap,
-        "top1": mean_ap - 5,
-        "gflops_per_frame": gflops / 16,
-        "gflops_per_video": gflops,
-        "gflops_convention": "macs",
-        "usage": usage,
-    }
+def _row(
+    method: str, role: Role, mean_ap: float, gflops: float, usage: dict[str, float] | None = None
+) -> Row:
+    figures = Figures(
+        mAP=mean_ap,
+        mAP_first_label=mean_ap,
+        top1=mean_ap - 5,
+        top5=mean_ap,
+        gflops_per_frame=gflops / 16,
+        gflops_per_video=gflops,
+        gflops_convention="macs",
+        usage=usage,
+        executed_gflops_per_video=gflops,
+        routing="routed",
+        cost_penalty=0.0,
+        num_frames=16,
+        num_videos=9,
+    )
+    return Row(method, role, figures)
 
 
-RESULTS = [
-    _result("Uniform (16 frames)", 75.3, 1.76),
-    _result("Uniform (6 frames)", 65.0, 0.66),
-    _result("Uniform (7 frames)", 66.5, 0.77),
-    _result("LSTM", 74.1, 1.79),
-    _result("Random policy", 55.0, 0.41, {"64": 0.5, "skip 2": 0.5}),
-    _result("Multi-Scale", 76.8, 3.1),
-    _result("AR-Net", 77.94, 0.74, {"64": 0.25, "skip 2": 0.75}),
+ROWS = [
+    _row("Uniform (16 frames)", "uniform", 75.3, 1.76),
+    _row("Uniform (6 frames)", "uniform", 65.0, 0.66),
+    _row("Uniform (7 frames)", "uniform", 66.5, 0.77),
+    _row("LSTM", "other", 74.1, 1.79),
+    _row("Random policy", "other", 55.0, 0.41, {"64": 0.5, "skip 2": 0.5}),
+    _row("Multi-Scale", "other", 76.8, 3.1),
+    _row("AR-Net", "adaptive", 77.94, 0.74, {"64": 0.25, "skip 2": 0.75}),
 ]
+POINTS = [curve.Point(r.method, r.role, r.figures.gflops_per_video, r.figures.mAP) for r in ROWS]
 
 
 def test_results_json_holds_results_and_what_they_depend_on(tmp_path: pathlib.Path) -> None:
@@ -49,29 +62,24 @@ def test_results_json_holds_results_and_what_they_depend_on(tmp_path: pathlib.Pa
         "durations": {"train": 12.5, "evaluate": float("nan")},
         "chance": CHANCE,
     }
-    report.write_report(tmp_path / "out", RESULTS, context)
+    report.write_report(tmp_path / "out", ROWS, context)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "curve.png",
         "results.json",
         "table.md",
     ]
     found = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert found["results"] == RESULTS
+    assert found["results"] == [
+        {"method": row.method, "role": row.role, **dataclasses.asdict(row.figures)} for row in ROWS
+    ]
     assert found["config"] == {"model": {"resolutions": [64, 48]}}
     assert found["seed"] == 1
     assert found["durations"] == {"train": 12.5, "evaluate": None}
     assert found["versions"]["numpy"] == np.__version__
 
 
-def test_a_result_without_its_cost_is_refused(tmp_path: pathlib.Path) -> None:
-    result = dict(RESULTS[0])
-    del result["gflops_convention"]
-    with pytest.raises(ValueError, match=r"'Uniform \(16 frames\)' lacks gflops_convention"):
-        report.write_report(tmp_path, [result], {})
-
-
 def test_markdown_table_is_aligned_and_whole() -> None:
-    text = report.markdown_table(RESULTS, CHANCE)
+    text = report.markdown_table(ROWS, CHANCE)
     comparison, note, _, usage = text.strip().split("\n\n")
     rows = comparison.splitlines()
     assert len({len(row) for row in rows}) == 1
@@ -89,27 +97,22 @@ def test_markdown_table_is_aligned_and_whole() -> None:
 
 def test_terminal_table_shows_all_in_80_columns() -> None:
     out = io.StringIO()
-    report.print_table(RESULTS, CHANCE, console=rich.console.Console(file=out, width=80))
+    report.print_table(ROWS, CHANCE, console=rich.console.Console(file=out, width=80))
     text = out.getvalue()
-    for result in RESULTS:
-        line = next(
-            line for line in text.splitlines() if line.strip().startswith(result["approach"])
-        )
-        assert f"{result['mAP']:.1f}" in line and "macs" in line
+    for row in ROWS:
+        line = next(line for line in text.splitlines() if line.strip().startswith(row.method))
+        assert f"{row.figures.mAP:.1f}" in line and "macs" in line
     assert "Chance" in text and "…" not in text
 
 
 def test_measured_speed_is_a_column_of_both_tables() -> None:
-    timed = [
-        {**result, "videos_per_second": 1000.0 + i, "speed_batch_size": 160}
-        for i, result in enumerate(RESULTS)
-    ]
+    timed = [dataclasses.replace(row, speed=Speed(1000.0 + i, 160)) for i, row in enumerate(ROWS)]
     out = io.StringIO()
     report.print_table(timed, CHANCE, console=rich.console.Console(file=out, width=100))
     for text in (report.markdown_table(timed, CHANCE), out.getvalue()):
         assert text.count("Videos/s") == 1 + text.count("Videos/s: measured")
-        for result in timed:
-            assert f"{result['videos_per_second']:.0f}" in text
+        for row in timed:
+            assert f"{row.speed.videos_per_second:.0f}" in text
 
 
 def _saved_figure(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
@@ -126,44 +129,50 @@ def test_curve_labels_every_point_and_none_overlap(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved = _saved_figure(monkeypatch)
-    curve.plot_curve(tmp_path / "curve.png", RESULTS, CHANCE)
+    curve.plot_curve(tmp_path / "curve.png", POINTS, "GFLOPs", CHANCE["mAP"])
     axes: Axes = saved[0].axes[0]
     boxes = {text.get_text(): text.get_window_extent() for text in axes.texts}
-    assert set(boxes) == {r["approach"] for r in RESULTS} | {"chance 11.2"}
+    assert set(boxes) == {row.method for row in ROWS} | {"chance 11.2"}
     names = list(boxes)
     for i, name in enumerate(names):
         assert not any(boxes[name].overlaps(boxes[other]) for other in names[i + 1 :]), name
         assert axes.get_window_extent().containsx(boxes[name].x1)
     uniform = next(line for line in axes.lines if len(line.get_xdata()) == 3)
     assert list(uniform.get_xdata()) == [0.66, 0.77, 1.76]
-    assert "macs" in axes.get_xlabel()
+    assert axes.get_xlabel() == "GFLOPs"
 
 
-@pytest.mark.parametrize("results", [RESULTS[:1], RESULTS[-1:] * 2])
-def test_curve_of_one_place_only(tmp_path: pathlib.Path, results: list[dict]) -> None:
-    curve.plot_curve(tmp_path / "curve.png", results)
+@pytest.mark.parametrize("points", [POINTS[:1], POINTS[-1:] * 2])
+def test_curve_of_one_place_only(tmp_path: pathlib.Path, points: list[curve.Point]) -> None:
+    curve.plot_curve(tmp_path / "curve.png", points, curve.gflops_label(["macs", "macs"]))
     assert Image.open(tmp_path / "curve.png").size == (1600, 1040)
 
 
-def _video(actions: list[int], prediction: str) -> dict:
+SIDES = {"64": 64, "48": 48, "16": 16, "skip 1": 0, "skip 2": 0}
+
+
+def _video(captions: list[str], prediction: str) -> decisions.DecidedVideo:
     rng = np.random.default_rng(0)
-    return {
-        "frames": rng.integers(0, 256, (len(actions), 64, 64, 3), np.uint8),
-        "actions": np.array(actions),
-        "resolutions": [64, 48, 16],
-        "action_names": ["64", "48", "16", "skip 1", "skip 2"],
-        "labels": ["red star", "blue ring"],
-        "prediction": prediction,
-        "gflops": 0.12345,
-        "gflops_convention": "macs",
-    }
+    return decisions.DecidedVideo(
+        frames=rng.integers(0, 256, (len(captions), 64, 64, 3), np.uint8),
+        sides=[SIDES[caption] for caption in captions],
+        captions=captions,
+        full_side=64,
+        labels=["red star", "blue ring"],
+        prediction=prediction,
+        gflops=0.12345,
+        gflops_convention="macs",
+    )
 
 
 def test_decisions_draw_each_frame_at_its_size(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved = _saved_figure(monkeypatch)
-    videos = [_video([0, 1, 2, 4, 4, 3], "red star"), _video([2, 2], "green cross")]
+    videos = [
+        _video(["64", "48", "16", "skip 2", "skip 2", "skip 1"], "red star"),
+        _video(["16", "16"], "green cross"),
+    ]
     decisions.plot_decisions(tmp_path / "decisions.png", videos)
     axes = saved[0].axes[0]
     widths = [image.get_extent()[1] - image.get_extent()[0] for image in axes.images]
@@ -177,7 +186,7 @@ def test_decisions_draw_each_frame_at_its_size(
     ]
     assert texts.count("red star + blue ring") == 2
     assert texts.count("0.123 GFLOPs (macs)") == 2
-    assert [t for t in texts if t in videos[0]["action_names"]] == (
+    assert [t for t in texts if t in SIDES] == (
         ["64", "48", "16", "skip 2", "skip 2", "skip 1", "16", "16"]
     )
 

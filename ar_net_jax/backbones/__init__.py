@@ -1,36 +1,124 @@
-"""Temporary."""
+"""The backbones by name: those shipped here, a user's own, and those of installed packages.
 
-from ar_net_jax.backbones.architectures import ARCHITECTURES, architecture
+One file holds everything of a family: variants, network, key names of other libraries, where
+weights are. Another backbone is a subclass of `Backbone`, registered by `register`, or named as an
+entry point of the group `ar_net_jax.backbones` by a package that is installed.
+"""
 
-_W = {
-    "resnet18": "timm/resnet18.tv_in1k",
-    "resnet34": "timm/resnet34.tv_in1k",
-    "resnet50": "timm/resnet50.tv_in1k",
-    "resnet101": "timm/resnet101.tv_in1k",
-    "mobilenet_v2": "timm/mobilenetv2_100.ra_in1k",
-    **{f"efficientnet_b{i}": f"timm/tf_efficientnet_b{i}.aa_in1k" for i in range(6)},
+import difflib
+import functools
+import importlib.metadata
+
+from ar_net_jax.backbones import (
+    convnext,
+    efficientnet,
+    efficientnet_lite,
+    mobilenet_v2,
+    resnet,
+)
+from ar_net_jax.backbones.base import Backbone
+from ar_net_jax.backbones.layers import batch_norm, conv, global_average, run_block
+from ar_net_jax.backbones.layouts import Layer, Layout
+from ar_net_jax.errors import UserError
+from ar_net_jax.ops.resize import Normalisation
+
+__all__ = [
+    "Backbone",
+    "Layer",
+    "Layout",
+    "Normalisation",
+    "batch_norm",
+    "conv",
+    "get",
+    "global_average",
+    "names",
+    "register",
+    "run_block",
+]
+
+ENTRY_POINTS = "ar_net_jax.backbones"
+"""Group of the entry points by which installed packages offer backbones, each under its name."""
+
+_FAMILIES = (resnet, mobilenet_v2, efficientnet, efficientnet_lite, convnext)
+_REGISTERED: dict[str, Backbone] = {
+    backbone.name: backbone for family in _FAMILIES for backbone in family.VARIANTS
 }
+_SHIPPED = tuple(_REGISTERED)
 
 
-class Backbone:
-    pass
+def names() -> tuple[str, ...]:
+    """Names of all backbones that can be had, but for MobileNetV2 of other widths."""
+    return tuple(dict.fromkeys([*_REGISTERED, *_entry_points()]))
 
 
-class _B:
-    def __init__(self, n):
-        self.name = n
-        self.imagenet_weights = _W.get(n, "")
-        self.packaged_weights = ""
-        self.features = architecture(n).features
+def get(name: str) -> Backbone:
+    """The backbone of that name.
+
+    Args:
+        name: a registered one, 'mobilenet_v2_W' with a width multiplier W such as 0.35, or an
+            entry point's.
+
+    Raises:
+        UserError: no backbone has that name; the message suggests a near one.
+    """
+    if name in _REGISTERED:
+        return _REGISTERED[name]
+    found = mobilenet_v2.of_width(name) or _installed(name)
+    if found is not None:
+        return found
+    known = names()
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise UserError(
+        f"unknown backbone {name!r}: {hint}Known are {', '.join(known)}, "
+        "and mobilenet_v2_W with a width multiplier W, such as mobilenet_v2_0.35."
+    )
 
 
-def get(n):
-    return _B(n)
+def register(backbone: Backbone) -> Backbone:
+    """Makes a backbone known by its name, from now on and in this process.
+
+    One of the same name that was registered before is replaced, unless it is a shipped one.
+
+    Returns:
+        The same backbone.
+
+    Raises:
+        UserError: it lacks a name or the width of its features, or has a shipped one's name.
+    """
+    missing = [field for field in ("name", "features") if not getattr(backbone, field, None)]
+    if missing:
+        kind = type(backbone).__name__
+        raise UserError(f"{kind} is no backbone: it lacks {' and '.join(missing)}; set them in it")
+    if backbone.name in _SHIPPED or mobilenet_v2.of_width(backbone.name):
+        raise UserError(
+            f"a backbone named {backbone.name!r} ships with ar_net_jax; choose another name"
+        )
+    _REGISTERED[backbone.name] = backbone
+    return backbone
 
 
-def names():
-    return tuple(ARCHITECTURES)
+@functools.cache
+def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
+    return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
 
 
-def register(b):
-    return b
+def _installed(name: str) -> Backbone | None:
+    """The backbone that an installed package offers under a name; its class, or an instance."""
+    if name not in _entry_points():
+        return None
+    point = _entry_points()[name]
+    try:
+        offered = point.load()
+        backbone = offered() if isinstance(offered, type) else offered
+    except Exception as error:
+        raise UserError(
+            f"backbone {name!r}: its package's {point.value} cannot be loaded ({error}); install "
+            "the package anew, or name another backbone"
+        ) from error
+    if not isinstance(backbone, Backbone) or backbone.name != name:
+        raise UserError(
+            f"backbone {name!r}: its package's {point.value} is no backbone of that name; tell "
+            "its authors, or name another backbone"
+        )
+    return register(backbone)

@@ -96,3 +96,12 @@ def run_block(block: nn.Module, x: jnp.ndarray, *, remat: bool, **inputs: Any) -
 def global_average(x: jnp.ndarray) -> jnp.ndarray:
     """Means over rows and columns: [N, H, W, C] of any dtype to float32 [N, C]."""
     return jnp.mean(x, (1, 2), dtype=jnp.float32)
+
+
+def make_divisible(channels: float, divisor: int = 8) -> int:
+    """Rounds a channel count to a multiple of `divisor`, never losing more than a tenth of it.
+
+    MobileNetV2 and EfficientNet share this rule.
+    """
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * channels else rounded

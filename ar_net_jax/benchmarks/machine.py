@@ -2,28 +2,54 @@
 
 import os
 import resource
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 
 
-def describe_machine() -> dict[str, Any]:
+@dataclass(frozen=True)
+class Machine:
     """Processor and devices.
 
-    Returns:
-        `cpu` (its model), `cores` that this process may use, `platform`, `device_kind` and
-        `devices` as JAX sees them, `xla_flags`, and `matmul_precision` where it is not JAX's own.
+    Attributes:
+        cpu: its model.
+        cores: that this process may use.
+        platform: as JAX names it.
+        device_kind: of its devices.
+        devices: their number.
+        xla_flags: of the environment.
+        matmul_precision: where it is not JAX's own.
     """
-    return {
-        "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0)),
-        "platform": jax.default_backend(),
-        "device_kind": jax.devices()[0].device_kind,
-        "devices": jax.device_count(),
-        "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        "matmul_precision": jax.config.jax_default_matmul_precision,
-    }
+
+    cpu: str
+    cores: int
+    platform: str
+    device_kind: str
+    devices: int
+    xla_flags: str
+    matmul_precision: str | None
+
+
+@dataclass(frozen=True)
+class PeakMemory:
+    """The most memory in use at once: in `bytes`, and of what, by which `source`."""
+
+    bytes: int
+    source: str
+
+
+def describe_machine() -> Machine:
+    """The machine that this process runs on."""
+    return Machine(
+        cpu=_cpu_model(),
+        cores=len(os.sched_getaffinity(0)),
+        platform=jax.default_backend(),
+        device_kind=jax.devices()[0].device_kind,
+        devices=jax.device_count(),
+        xla_flags=os.environ.get("XLA_FLAGS", ""),
+        matmul_precision=jax.config.jax_default_matmul_precision,
+    )
 
 
 def _cpu_model() -> str:
@@ -35,17 +61,12 @@ def _cpu_model() -> str:
     return names[0] if names else "unknown"
 
 
-def peak_memory() -> dict[str, Any]:
-    """The most memory in use at once since the process began.
-
-    Returns:
-        `bytes`, and `source`: of the busiest device where the platform tells that, else of the
-        process.
-    """
+def peak_memory() -> PeakMemory:
+    """Since the process began: of the busiest device where the platform tells, else of itself."""
     stats = [device.memory_stats() or {} for device in jax.local_devices()]
     peaks = [entry["peak_bytes_in_use"] for entry in stats if "peak_bytes_in_use" in entry]
     if peaks:
-        return {"bytes": max(peaks), "source": "device, peak_bytes_in_use"}
+        return PeakMemory(max(peaks), "device, peak_bytes_in_use")
     # Linux counts this one in KiB.
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"bytes": 1024 * kilobytes, "source": "process, resident set"}
+    return PeakMemory(1024 * kilobytes, "process, resident set")

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import time
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -13,6 +14,23 @@ from ar_net_jax.data.source import VideoExample
 from ar_net_jax.experiment import Config
 
 _QUALITY = 90
+
+
+@dataclass(frozen=True)
+class PipelineRate:
+    """How fast training batches are made.
+
+    Attributes:
+        frames_per_second: of all cores together.
+        cores: that could be used, no more than threads or workers.
+        frames_per_second_per_core: of one.
+        bytes_per_frame: as stored, on average.
+    """
+
+    frames_per_second: float
+    cores: int
+    frames_per_second_per_core: float
+    bytes_per_frame: float
 
 
 class DrawnVideos:
@@ -57,24 +75,20 @@ def _draw(rng: np.random.Generator, size: tuple[int, int]) -> bytes:
 
 def measure_pipeline(
     config: Config, *, seconds: float = 10.0, size: tuple[int, int] = (340, 256)
-) -> dict[str, float]:
+) -> PipelineRate:
     """Frames per second of training batches, from stored JPEG frames.
 
     Args:
         config: its data options say how: frames, crop, threads or worker processes.
         seconds: to measure for.
         size: width and height of a stored frame.
-
-    Returns:
-        `frames_per_second`, `cores` that could be used (no more than threads or workers),
-        `frames_per_second_per_core`, and `bytes_per_frame`.
     """
     data = config.data
     source = DrawnVideos(2 * data.batch_size, data.num_frames, size)
     batches = train_batches(
         source,
         num_frames=data.num_frames,
-        image_size=config.model.image_size,
+        image_size=config.build_method().image_size,
         batch_size=data.batch_size,
         seed=0,
         flip=data.flip,
@@ -91,9 +105,4 @@ def measure_pipeline(
             frames += next(batches)["frames"].shape[0] * data.num_frames
         rate = frames / (time.perf_counter() - started)
     cores = min(len(os.sched_getaffinity(0)), data.num_workers or data.num_threads)
-    return {
-        "frames_per_second": rate,
-        "cores": cores,
-        "frames_per_second_per_core": rate / cores,
-        "bytes_per_frame": source.bytes_per_frame,
-    }
+    return PipelineRate(rate, cores, rate / cores, source.bytes_per_frame)

@@ -1,191 +1,189 @@
 """What a benchmark leaves behind: tables on the terminal and in Markdown, JSON, two curves."""
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import rich.box
 import rich.console
 import rich.table
 
-from ar_net_jax.reporting.curve import plot_curve
+from ar_net_jax.benchmarks.rows import BenchmarkRow, PartTime
+from ar_net_jax.benchmarks.run import Benchmark
+from ar_net_jax.evaluation.comparison import Role
+from ar_net_jax.reporting.curve import Point, gflops_label, plot_curve
 from ar_net_jax.reporting.tables import aligned_table, plain_json
 
-Row = Mapping[str, Any]
-Table = tuple[str, Sequence[str], list[list[str]]]
+Rows = Sequence[BenchmarkRow]
 
 
-def write_benchmark(directory: Path, document: Mapping[str, Any]) -> list[str]:
+@dataclass(frozen=True)
+class _Table:
+    """A table as text: `roles` of the rows where they are models, else empty."""
+
+    title: str
+    header: list[str]
+    cells: list[list[str]]
+    roles: tuple[Role, ...] = ()
+
+
+def write_benchmark(directory: Path, benchmark: Benchmark) -> list[str]:
     """Writes `benchmark.json`, `benchmark.md` and, where anything was scored, the curves.
 
     Args:
         directory: made if need be.
-        document: `results` (rows of `benchmark_rows`, with `split_figures`: the row of
-            `evaluate_model` or None), `machine`, `settings`, `versions`, `peak_memory` and
-            `torch` (see `torch_ratios`), or None.
+        benchmark: what was found.
 
     Returns:
         Names of the files.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(plain_json(document), indent=2) + "\n"
+    text = json.dumps(plain_json(benchmark.to_json()), indent=2) + "\n"
     (directory / "benchmark.json").write_text(text, encoding="utf-8")
-    (directory / "benchmark.md").write_text(_markdown(document), encoding="utf-8")
+    (directory / "benchmark.md").write_text(_markdown(benchmark), encoding="utf-8")
     files = ["benchmark.json", "benchmark.md"]
-    points = [_point(row) for row in document["results"] if row["split_figures"]]
-    if points:
-        plot_curve(directory / "curve.png", points)
-        batch, device = document["settings"]["batch"], document["machine"]["device_kind"]
-        plot_curve(
-            directory / "curve_time.png",
-            points,
-            x="milliseconds",
-            x_label=f"measured milliseconds per video (batch {batch}, {device}; log scale)",
-        )
+    scored = [(row, row.split_figures) for row in benchmark.rows if row.split_figures]
+    if scored:
+        by_cost = [Point(r.method, r.role, f.gflops_per_video, f.mAP) for r, f in scored]
+        label = gflops_label(f.gflops_convention for _, f in scored)
+        plot_curve(directory / "curve.png", by_cost, label)
+        by_time = [Point(r.method, r.role, 1e3 / r.videos_per_second, f.mAP) for r, f in scored]
+        batch, device = benchmark.settings.batch, benchmark.machine.device_kind
+        label = f"measured milliseconds per video (batch {batch}, {device}; log scale)"
+        plot_curve(directory / "curve_time.png", by_time, label)
         files += ["curve.png", "curve_time.png"]
     return files
 
 
-def print_benchmark(
-    document: Mapping[str, Any], console: rich.console.Console | None = None
-) -> None:
+def print_benchmark(benchmark: Benchmark, console: rich.console.Console | None = None) -> None:
     """Prints the tables; to the terminal where no console is given."""
     console = console or rich.console.Console()
-    for title, header, cells in _tables(document):
+    for found in _tables(benchmark):
         # Tight, so that eight columns fit into a terminal of 80.
         table = rich.table.Table(box=rich.box.SIMPLE_HEAD, padding=(0, 0, 0, 1), show_edge=False)
-        console.print(f"\n{title}", style="bold")
-        for index, column in enumerate(header):
+        console.print(f"\n{found.title}", style="bold")
+        for index, column in enumerate(found.header):
             table.add_column(column, justify="right" if index else "left", no_wrap=not index)
-        for row in cells:
-            table.add_row(*row, style="bold green" if row[0].startswith("AR-Net") else None)
+        for line, role in itertools.zip_longest(found.cells, found.roles):
+            table.add_row(*line, style="bold green" if role == "adaptive" else None)
         console.print(table)
     console.print()
-    for line in _remarks(document):
+    for line in _remarks(benchmark):
         console.print(line, style="dim")
 
 
-def _markdown(document: Mapping[str, Any]) -> str:
+def _markdown(benchmark: Benchmark) -> str:
     parts = []
-    for title, header, cells in _tables(document):
-        parts += [f"## {title}", aligned_table(header, cells)]
-    parts.append("\n".join(f"- {line}" for line in _remarks(document)))
+    for table in _tables(benchmark):
+        parts += [f"## {table.title}", aligned_table(table.header, table.cells)]
+    parts.append("\n".join(f"- {line}" for line in _remarks(benchmark)))
     return "\n\n".join(parts) + "\n"
 
 
-def _tables(document: Mapping[str, Any]) -> list[Table]:
-    rows, batch = document["results"], document["settings"]["batch"]
-    tables = [
-        _speed_table(rows, batch),
-        _latency_table(rows, batch),
-        _parts_table(rows),
+def _tables(benchmark: Benchmark) -> list[_Table]:
+    rows, batch = benchmark.rows, benchmark.settings.batch
+    tables = [_speed_table(rows, batch), _latency_table(rows, batch), _parts_table(rows)]
+    cells = [
+        [name, f"{t.seconds:.3f}", f"{t.uniform_seconds:.3f}", f"{t.ratio:.2f}"]
+        for name, t in benchmark.torch.items()
     ]
-    if document["torch"]:
-        header = ["PyTorch", "Seconds", "Uniform's", "Uniform / PyTorch"]
-        cells = [
-            [name, f"{t['seconds']:.3f}", f"{t['uniform_seconds']:.3f}", f"{t['ratio']:.2f}"]
-            for name, t in document["torch"].items()
-        ]
-        tables.append(("Uniform beside PyTorch on the same frames", header, cells))
-    return [table for table in tables if table[2]]
+    header = ["PyTorch", "Seconds", "Uniform's", "Uniform / PyTorch"]
+    tables.append(_Table("Uniform beside PyTorch on the same frames", header, cells))
+    return [table for table in tables if table.cells]
 
 
-def _speed_table(rows: Sequence[Row], batch: int) -> Table:
-    header = ["Approach", "GFLOPs/V", "Executed", "Videos/s", "Time", "GFLOPs", "Realised"]
-    scored = any(row["split_figures"] for row in rows)
+def _speed_table(rows: Rows, batch: int) -> _Table:
+    header = ["Method", "GFLOPs/V", "Executed", "Videos/s", "Time", "GFLOPs", "Realised"]
+    scored = any(row.split_figures for row in rows)
     if scored:
         header.insert(1, "mAP")
     cells = []
     for row in rows:
-        convention = row["gflops_convention"]
+        ratios = [""] * 3
+        if row.ratios is not None:
+            saving = row.ratios.realised_saving
+            ratios = [f"{row.ratios.time_ratio:.3f}", f"{row.ratios.gflops_ratio:.3f}"]
+            ratios.append("" if saving is None else f"{saving:.3f}")
         line = [
-            row["approach"],
-            _digits(row["gflops_per_video"][convention]),
-            _digits(row["executed_gflops_per_video"][convention]),
-            _digits(row["videos_per_second"]),
-            *(_ratio(row[key]) for key in ("time_ratio", "gflops_ratio", "realised_saving")),
+            row.method,
+            _digits(row.gflops_per_video[row.gflops_convention]),
+            _digits(row.executed_gflops_per_video[row.gflops_convention]),
+            _digits(row.videos_per_second),
+            *ratios,
         ]
         if scored:
-            figures = row["split_figures"]
-            line.insert(1, f"{figures['mAP']:.1f}" if figures else "")
+            line.insert(1, f"{row.split_figures.mAP:.1f}" if row.split_figures else "")
         cells.append(line)
-    return f"Batch of {batch} videos; time and GFLOPs as shares of Uniform's", header, cells
+    title = f"Batch of {batch} videos; time and GFLOPs as shares of Uniform's"
+    return _Table(title, header, cells, tuple(row.role for row in rows))
 
 
-def _latency_table(rows: Sequence[Row], batch: int) -> Table:
-    header = ["Approach", "1: p50", "p99", f"{batch}: p50", "p99"]
+def _latency_table(rows: Rows, batch: int) -> _Table:
+    header = ["Method", "1: p50", "p99", f"{batch}: p50", "p99"]
     header += ["decoded/s", "MiB", "compile s"]
     cells = []
     for row in rows:
-        single, large = (row["latency_seconds"][key] for key in ("batch_1", "batch"))
-        times = [1e3 * entry[p] for entry in (single, large) for p in ("p50", "p99")]
+        latencies = (row.latency_seconds[key] for key in ("batch_1", "batch"))
+        times = [1e3 * time for latency in latencies for time in (latency.p50, latency.p99)]
         cells.append(
             [
-                row["approach"],
+                row.method,
                 *(_digits(time) for time in times),
-                _digits(row["with_decoding"]["videos_per_second"]),
-                "" if row["program_bytes"] is None else f"{row['program_bytes'] / 2**20:.0f}",
-                f"{row['compile_seconds']:.1f}",
+                _digits(row.with_decoding.videos_per_second),
+                "" if row.program_bytes is None else f"{row.program_bytes / 2**20:.0f}",
+                f"{row.compile_seconds:.1f}",
             ]
         )
     title = f"Latency in ms at batch 1 and {batch}; videos/s with decoding; memory of the program"
-    return title, header, cells
+    return _Table(title, header, cells, tuple(row.role for row in rows))
 
 
-def _parts_table(rows: Sequence[Row]) -> Table:
-    parted = [row for row in rows if row["parts"]]
-    names = list(dict.fromkeys(n for row in parted for n in row["parts"] if n != "rest"))
+def _parts_table(rows: Rows) -> _Table:
+    parted = {row.method: row.parts for row in rows if row.parts}
+    names = list(dict.fromkeys(n for parts in parted.values() for n in parts if n != "rest"))
     cells = [
-        [row["approach"], *(_percent(row["parts"].get(name)) for name in (*names, "rest"))]
-        for row in parted
+        [method, *(_percent(parts.get(name)) for name in (*names, "rest"))]
+        for method, parts in parted.items()
     ]
-    return "Share of time by part, each timed by itself", ["Approach", *names, "rest"], cells
+    title = "Share of time by part, each timed by itself"
+    roles = tuple(row.role for row in rows if row.parts)
+    return _Table(title, ["Method", *names, "rest"], cells, roles)
 
 
-def _remarks(document: Mapping[str, Any]) -> list[str]:
+def _remarks(benchmark: Benchmark) -> list[str]:
     """What the figures depend on, in a few lines."""
-    rows, machine = document["results"], document["machine"]
-    settings, memory = document["settings"], document["peak_memory"]
-    where = machine["cpu"] + f", {machine['cores']} cores"
-    if machine["platform"] != "cpu":
-        where = f"{machine['devices']} x {machine['device_kind']} ({where})"
-    elif machine["devices"] > 1:
-        where += f" as {machine['devices']} devices"
-    versions = " ".join(f"{name} {document['versions'][name]}" for name in ("jax", "jaxlib"))
-    types = ", ".join(dict.fromkeys(row["dtype"] for row in rows))
-    conventions = ", ".join(dict.fromkeys(row["gflops_convention"] for row in rows))
+    rows, machine = benchmark.rows, benchmark.machine
+    where = machine.cpu + f", {machine.cores} cores"
+    if machine.platform != "cpu":
+        where = f"{machine.devices} x {machine.device_kind} ({where})"
+    elif machine.devices > 1:
+        where += f" as {machine.devices} devices"
+    versions = " ".join(f"{name} {benchmark.versions[name]}" for name in ("jax", "jaxlib"))
+    types = ", ".join(dict.fromkeys(row.dtype for row in rows))
+    conventions = ", ".join(dict.fromkeys(row.gflops_convention for row in rows))
+    memory, rounds = benchmark.peak_memory, benchmark.settings.repetitions
     lines = [
-        f"{where}; {versions}; {types}; medians of {settings['repetitions']} interleaved rounds",
-        f"GFLOPs ({conventions}) per video by the usage formula, and executed: with the filling "
-        "of chunks and the policy's work on covered frames",
+        f"{where}; {versions}; {types}; medians of {rounds} interleaved rounds",
+        f"GFLOPs ({conventions}) per video that were needed, and executed: with the filling of "
+        "chunks and the policy's work on covered frames",
         "realised: (1 - time ratio) / (1 - GFLOPs ratio)",
-        f"memory at most: {memory['bytes'] / 2**20:.0f} MiB ({memory['source']})",
+        f"memory at most: {memory.bytes / 2**20:.0f} MiB ({memory.source})",
     ]
     for row in rows:
-        if row["filling_share"] + row["covered_share"] > 0:
+        waste = row.waste
+        if waste.filling_share + waste.covered_share > 0:
             lines.append(
-                f"{row['approach']}: {row['filling_share']:.1%} of the executed GFLOPs fill "
-                f"chunks, {row['covered_share']:.1%} are the policy's on covered frames"
+                f"{row.method}: {waste.filling_share:.1%} of the executed GFLOPs fill chunks, "
+                f"{waste.covered_share:.1%} are the policy's on covered frames"
             )
-        if machine["devices"] > 1 and row["device_imbalance"] > 1:
+        if machine.devices > 1 and waste.device_imbalance > 1:
             lines.append(
-                f"{row['approach']}: the busiest device executes "
-                f"{row['device_imbalance']:.2f} times the mean"
+                f"{row.method}: the busiest device executes {waste.device_imbalance:.2f} times "
+                "the mean"
             )
     return lines
-
-
-def _point(row: Row) -> dict[str, Any]:
-    """A point of the curves: accuracy and cost on the whole split, time as measured."""
-    figures = row["split_figures"]
-    return {
-        "approach": row["approach"],
-        "mAP": figures["mAP"],
-        "gflops_per_video": figures["gflops_per_video"],
-        "gflops_convention": figures["gflops_convention"],
-        "milliseconds": 1e3 / row["videos_per_second"],
-    }
 
 
 def _digits(value: float) -> str:
@@ -193,9 +191,5 @@ def _digits(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
 
 
-def _ratio(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
-
-
-def _percent(part: Mapping[str, float] | None) -> str:
-    return "" if part is None else f"{part['share']:.1%}"
+def _percent(part: PartTime | None) -> str:
+    return "" if part is None else f"{part.share:.1%}"

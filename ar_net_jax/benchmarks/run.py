@@ -7,11 +7,11 @@ from typing import Any
 
 import jax
 
-from ar_net_jax.benchmarks.figures import benchmark_rows, score
-from ar_net_jax.benchmarks.machine import describe_machine, peak_memory
-from ar_net_jax.benchmarks.rounds import Settings, run_rounds
-from ar_net_jax.benchmarks.subjects import Subject, read_subjects, split_names
-from ar_net_jax.benchmarks.torch_baseline import torch_forward_calls, torch_ratios
+from ar_net_jax.benchmarks.entries import Entry, read_entries, split_names
+from ar_net_jax.benchmarks.machine import Machine, PeakMemory, describe_machine, peak_memory
+from ar_net_jax.benchmarks.measure import Settings, measure
+from ar_net_jax.benchmarks.rows import BenchmarkRow, benchmark_rows, score
+from ar_net_jax.benchmarks.torch_baseline import TorchRatio, torch_forward_calls, torch_ratios
 from ar_net_jax.errors import UserError
 from ar_net_jax.inference.step import Routing
 from ar_net_jax.ops.routing import Chunks
@@ -20,6 +20,40 @@ from ar_net_jax.runtime.versions import package_versions
 _REPETITIONS, _QUICK_REPETITIONS = 5, 2
 # An accelerator needs many frames at once to show what it can do.
 _BATCH_ON_CPU, _BATCH_ELSEWHERE = 4, 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Benchmark:
+    """What a benchmark found, and what it depends on.
+
+    Attributes:
+        rows: one for every model, those of equal cost last.
+        settings: how it was measured.
+        given: the models and overrides that were asked for, as JSON holds them.
+        machine: that it ran on.
+        versions: of packages.
+        peak_memory: of the measurement.
+        torch: Uniform beside PyTorch, by layout; empty where that was not asked for.
+    """
+
+    rows: tuple[BenchmarkRow, ...]
+    settings: Settings
+    given: dict[str, Any]
+    machine: Machine
+    versions: dict[str, str]
+    peak_memory: PeakMemory
+    torch: dict[str, TorchRatio]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {
+            "results": [row.to_json() for row in self.rows],
+            "settings": {**dataclasses.asdict(self.settings), **self.given},
+            "machine": dataclasses.asdict(self.machine),
+            "versions": self.versions,
+            "peak_memory": dataclasses.asdict(self.peak_memory),
+            "torch": {name: dataclasses.asdict(t) for name, t in self.torch.items()} or None,
+        }
 
 
 def run_benchmark(
@@ -33,7 +67,7 @@ def run_benchmark(
     routing: Routing = "routed",
     split: str = "test",
     against_torch: bool = False,
-) -> dict[str, Any]:
+) -> Benchmark:
     """Measures speed, latency, memory and executed GFLOPs of models beside Uniform.
 
     Args:
@@ -41,21 +75,19 @@ def run_benchmark(
         checkpoints: folders of trained models, separated by commas, see `split_names`; or None.
         settings: how it is measured.
         overrides: changes of single fields of every config.
-        usages: imposed shares of actions, see `read_usage`; each adds a row for every AR-Net.
+        usages: imposed shares of choices, see `read_usage`; each adds a row for every model whose
+            decisions can be imposed.
         num_frames: of a video; each config's by default.
         routing: form of the models that choose.
         split: that trained models are scored on, where their data set is prepared.
         against_torch: whether to time torchvision's network beside Uniform.
-
-    Returns:
-        What `write_benchmark` takes.
 
     Raises:
         UserError: a config, checkpoint, usage or batch that cannot be measured, or torch is
             missing.
     """
     with _compiling_anew():
-        subjects = read_subjects(
+        entries = read_entries(
             split_names(configs, checkpoints),
             overrides,
             usages=usages,
@@ -66,29 +98,29 @@ def run_benchmark(
         extra = {}
         if against_torch:
             extra = torch_forward_calls(
-                _only_uniform(subjects), settings.batch, jax.default_backend()
+                _only_uniform(entries), settings.batch, jax.default_backend()
             )
-        scores = score(subjects, settings.chunks)
-        costs = {title: row["gflops_per_video"] for title, row in scores.items()}
-        measured, extra_seconds = run_rounds(subjects, settings, costs=costs, extra=extra)
-        rows, peak = benchmark_rows(measured), peak_memory()
-        fewer = [m.subject for m in measured if m.subject.title not in scores]
+        scores = score(entries, settings.chunks)
+        costs = {title: figures.gflops_per_video for title, figures in scores.items()}
+        measured, extra_seconds = measure(entries, settings, costs=costs, extra=extra)
+        peak = peak_memory()
+        fewer = [m.entry for m in measured if m.entry.title not in scores]
         scores |= score(fewer, settings.chunks)
-    uniform = next(m for m in measured if m.subject.reference is None)
-    return {
-        "results": [{**row, "split_figures": scores.get(row["approach"])} for row in rows],
-        "settings": {
-            **dataclasses.asdict(settings),
+    uniform = next(m for m in measured if m.entry.reference is None)
+    return Benchmark(
+        rows=tuple(benchmark_rows(measured, scores)),
+        settings=settings,
+        given={
             "configs": configs,
             "checkpoints": checkpoints,
             "usage": list(usages),
             "overrides": list(overrides),
         },
-        "machine": describe_machine(),
-        "versions": package_versions(),
-        "peak_memory": peak,
-        "torch": torch_ratios(uniform, extra_seconds) if extra else None,
-    }
+        machine=describe_machine(),
+        versions=package_versions(),
+        peak_memory=peak,
+        torch=torch_ratios(uniform, extra_seconds) if extra else {},
+    )
 
 
 def choose_settings(
@@ -139,8 +171,8 @@ def _compiling_anew() -> Iterator[None]:
         jax.config.update("jax_enable_compilation_cache", keeps)
 
 
-def _only_uniform(subjects: Sequence[Subject]) -> Subject:
-    uniforms = [s for s in subjects if s.reference is None]
+def _only_uniform(entries: Sequence[Entry]) -> Entry:
+    uniforms = [s for s in entries if s.reference is None]
     if len(uniforms) > 1:
         raise UserError(
             "--against_torch: these configs have several Uniforms "

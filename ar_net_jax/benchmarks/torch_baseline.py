@@ -3,13 +3,14 @@
 Needs torch and torchvision (the extra `parity`).
 """
 
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from ar_net_jax.benchmarks.rounds import Measurement
-from ar_net_jax.benchmarks.subjects import Subject
+from ar_net_jax.benchmarks.entries import Entry
+from ar_net_jax.benchmarks.measure import Measurement
 from ar_net_jax.errors import UserError
 from ar_net_jax.runtime.extras import import_extra
 from ar_net_jax.runtime.timing import Call
@@ -27,7 +28,7 @@ def import_torch() -> tuple[ModuleType, ModuleType]:
     return torch, torchvision
 
 
-def torch_forward_calls(uniform: Subject, batch: int, platform: str) -> dict[str, Call]:
+def torch_forward_calls(uniform: Entry, batch: int, platform: str) -> dict[str, Call]:
     """Torchvision's network of Uniform's kind, fresh, on as many frames in one batch.
 
     Args:
@@ -43,19 +44,20 @@ def torch_forward_calls(uniform: Subject, batch: int, platform: str) -> dict[str
         UserError: no torch or torchvision here, or no such network there.
     """
     torch, torchvision = import_torch()
-    model = uniform.config.model
+    (described,) = uniform.method.networks().values()
+    name, size, outputs = described.backbone, described.resolution, described.outputs
     try:
-        network = torchvision.models.get_model(model.backbones[0], num_classes=model.num_classes)
+        network = torchvision.models.get_model(name, num_classes=outputs)
     except ValueError as error:
-        raise UserError(f"--against_torch: torchvision has no {model.backbones[0]}") from error
+        raise UserError(f"--against_torch: torchvision has no {name}") from error
     on_gpu = platform != "cpu"
-    device, dtype = torch.device("cuda" if on_gpu else "cpu"), getattr(torch, model.dtype)
-    size = model.resolutions[0]
+    device = torch.device("cuda" if on_gpu else "cpu")
+    dtype = getattr(torch, uniform.config.model.dtype)
     frames = torch.randn(batch * uniform.num_frames, 3, size, size).to(device, dtype)
     network = network.eval().to(device, dtype)
-    calls = {}
+    calls: dict[str, Call] = {}
 
-    def add(name: str, network: Any, frames: Any) -> None:
+    def add(title: str, network: Any, frames: Any) -> None:
         def call(number: int) -> None:
             with torch.inference_mode():
                 network(frames)
@@ -63,12 +65,12 @@ def torch_forward_calls(uniform: Subject, batch: int, platform: str) -> dict[str
                 torch.cuda.synchronize()
 
         call(0)
-        calls[name] = call
+        calls[title] = call
 
     # A copy for each layout: `to` would change the one network in place.
     add("eager, NCHW", network, frames)
     layout = torch.channels_last
-    beside = torchvision.models.get_model(model.backbones[0], num_classes=model.num_classes)
+    beside = torchvision.models.get_model(name, num_classes=outputs)
     beside = beside.eval().to(device, dtype).to(memory_format=layout)
     last = frames.to(memory_format=layout)
     add("eager, channels-last", beside, last)
@@ -77,21 +79,28 @@ def torch_forward_calls(uniform: Subject, batch: int, platform: str) -> dict[str
     return calls
 
 
-def torch_ratios(
-    uniform: Measurement, seconds: dict[str, np.ndarray]
-) -> dict[str, dict[str, float]]:
-    """Uniform's median time over PyTorch's on the same number of frames.
+@dataclass(frozen=True)
+class TorchRatio:
+    """Uniform's median time beside PyTorch's on the same number of frames.
+
+    Attributes:
+        seconds: of PyTorch.
+        uniform_seconds: of Uniform.
+        ratio: of Uniform's to PyTorch's; below 1 Uniform is the faster.
+    """
+
+    seconds: float
+    uniform_seconds: float
+    ratio: float
+
+
+def torch_ratios(uniform: Measurement, seconds: dict[str, np.ndarray]) -> dict[str, TorchRatio]:
+    """Uniform held against PyTorch.
 
     Args:
         uniform: measured in the same rounds.
-        seconds: of the calls from `torch_forward_calls`.
-
-    Returns:
-        By name `seconds`, `uniform_seconds` and their `ratio`; below 1 Uniform is the faster.
+        seconds: of the calls from `torch_forward_calls`, by name.
     """
     own = float(np.median(uniform.batch))
     medians = {name: float(np.median(values)) for name, values in seconds.items()}
-    return {
-        name: {"seconds": time, "uniform_seconds": own, "ratio": own / time}
-        for name, time in medians.items()
-    }
+    return {name: TorchRatio(time, own, own / time) for name, time in medians.items()}

@@ -1,7 +1,6 @@
 """Training steps as calls that can be timed: of each stage, and the same work in PyTorch."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,17 +13,42 @@ from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config
 from ar_net_jax.runtime import mesh as devices
 from ar_net_jax.runtime.timing import Call
-from ar_net_jax.training import parts as stages
 from ar_net_jax.training.micro_batches import check_batch
 from ar_net_jax.training.program import build_program
 from ar_net_jax.training.state import TrainState, state_shardings
 
 
-def stage_calls(config: Config, usage: str, seed: int = 0) -> dict[str, Call]:
+@dataclasses.dataclass(frozen=True)
+class StepCall:
+    """A training step that can be timed.
+
+    Attributes:
+        stage: that it belongs to; for PyTorch's the layout.
+        form: `masked` or `routed`.
+        forms: in how many forms the stage is timed.
+        call: takes a step.
+        by_torch: whether PyTorch runs it.
+    """
+
+    stage: str
+    form: str
+    forms: int
+    call: Call
+    by_torch: bool = False
+
+    @property
+    def title(self) -> str:
+        """Of its row."""
+        if self.by_torch:
+            return f"torch, {self.stage}"
+        return f"{self.stage}, {self.form}" if self.forms > 1 else self.stage
+
+
+def stage_calls(config: Config, usage: str, seed: int = 0) -> list[StepCall]:
     """A call that takes a training step, for every stage; compiled and warmed up.
 
-    A stage under a frozen policy comes in the masked and in the routed form, under an imposed
-    usage.
+    A stage whose decisions are settled comes in the masked and in the routed form, under an
+    imposed usage.
 
     Args:
         config: the run; weights and frames are random.
@@ -33,20 +57,17 @@ def stage_calls(config: Config, usage: str, seed: int = 0) -> dict[str, Call]:
     """
     mesh = devices.make_mesh()
     check_batch(config, mesh)
-    planned = {}
+    planned = []
     for index, name in enumerate(config.stage_order):
-        stage = config.stages[name]
-        frozen = config.model.approach == "ar_net" and stage.freeze_policy != "none"
-        forms = ("masked", "routed") if frozen and stage.objective == "joint" else (stage.routing,)
+        forms = config.build_method().training_forms(config.stages[name])
         batch = _batch(config, seed, usage if len(forms) > 1 else None)
-        for form in forms:
-            changed = {**config.stages, name: dataclasses.replace(stage, routing=form)}
-            title = f"{name}, {form}" if len(forms) > 1 else name
-            planned[title] = (dataclasses.replace(config, stages=changed), index, batch)
-    return {
-        title: _stage_call(config, index, mesh, batch, seed)
-        for title, (config, index, batch) in planned.items()
-    }
+        for form, stage in forms.items():
+            changed = dataclasses.replace(config, stages={**config.stages, name: stage})
+            planned.append((name, form, len(forms), changed, index, batch))
+    return [
+        StepCall(name, form, forms, _stage_call(changed, index, mesh, batch, seed))
+        for name, form, forms, changed, index, batch in planned
+    ]
 
 
 def _stage_call(
@@ -54,7 +75,7 @@ def _stage_call(
 ) -> Call:
     stage = config.stages[config.stage_order[index]]
     variables = jax.jit(
-        lambda key: stages.initial_variables(config, stage, key),
+        lambda key: config.build_method().initial_variables(key, stage),
         out_shardings=devices.replicated(mesh),
     )(jax.random.key(seed))
     program = build_program(config, index, variables["params"], mesh)
@@ -75,8 +96,8 @@ def _stage_call(
 
 
 def _batch(config: Config, seed: int, usage: str | None) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    videos, length, size = config.data.batch_size, config.data.num_frames, config.model.image_size
+    rng, method = np.random.default_rng(seed), config.build_method()
+    videos, length, size = config.data.batch_size, config.data.num_frames, method.image_size
     batch = {
         "frames": rng.integers(0, 256, (videos, length, size, size, 3), np.uint8),
         "labels": rng.integers(0, config.model.num_classes, (videos, 1)).astype(np.int32),
@@ -84,31 +105,31 @@ def _batch(config: Config, seed: int, usage: str | None) -> dict[str, np.ndarray
         "epoch": np.zeros(videos, np.int32),
     }
     if usage is not None:
-        space = config.model.space
-        batch["proposals"] = impose_usage(read_usage(usage, space), space, videos, length, seed)
+        choices = method.choices
+        shares = read_usage(usage, choices)
+        batch["forced_actions"] = impose_usage(shares, choices, videos, length, seed)
     return batch
 
 
-def torch_step_calls(config: Config) -> dict[str, Call]:
+def torch_step_calls(config: Config) -> list[StepCall]:
     """PyTorch's forward and backward pass of a joint step's networks on as many frames.
 
     Torchvision's networks in training, each at its own resolution, with a plain sum as the loss:
     no resizing, no LSTM, no optimizer. Warmed up.
 
     Args:
-        config: with backbones that torchvision has; the policy's extractor is one more.
+        config: with backbones that torchvision has.
 
     Returns:
-        By name a call for the layouts NCHW and channels-last, in eager mode.
+        A call for each of the layouts NCHW and channels-last, in eager mode.
 
     Raises:
         UserError: no torch or torchvision here, or no such network there.
     """
     torch, torchvision = import_torch()
     model = config.model
-    names = [*zip(model.backbones, model.resolutions)]
-    if model.has_policy:
-        names.append((model.policy.backbone, model.policy.resolution))
+    networks = [n for n in config.build_method().networks().values() if n.backbone]
+    names = [(network.backbone, network.resolution) for network in networks]
     unknown = {name for name, _ in names} - set(torchvision.models.list_models())
     if unknown:
         raise UserError(f"--against_torch: torchvision has no {', '.join(sorted(unknown))}")
@@ -116,7 +137,7 @@ def torch_step_calls(config: Config) -> dict[str, Call]:
     dtype = getattr(torch, model.dtype)
     count = config.data.batch_size * config.data.num_frames
 
-    def make(layout: Any) -> Callable[[int], None]:
+    def make(layout: Any) -> Call:
         pairs = [
             (
                 torchvision.models.get_model(name, num_classes=model.num_classes)
@@ -137,7 +158,7 @@ def torch_step_calls(config: Config) -> dict[str, Call]:
         call(0)
         return call
 
-    return {
-        "torch, NCHW": make(torch.contiguous_format),
-        "torch, channels-last": make(torch.channels_last),
-    }
+    layouts = {"NCHW": torch.contiguous_format, "channels-last": torch.channels_last}
+    return [
+        StepCall(name, "masked", 1, make(layout), by_torch=True) for name, layout in layouts.items()
+    ]

@@ -1,59 +1,57 @@
 """A benchmark of training on the terminal: a table of the steps, and what feeds them."""
 
 import math
-from typing import Any
 
 import jax
 import rich.box
 import rich.console
 import rich.table
 
-Row = dict[str, Any]
+from ar_net_jax.benchmarks.training import TrainingBenchmark
 
 
-def print_training_benchmark(document: Row) -> None:
+def print_training_benchmark(found: TrainingBenchmark) -> None:
     """Prints what `benchmark_training` returned."""
     console = rich.console.Console()
-    config, pipeline = document["config"], document["pipeline"]
-    if document["steps"]:
-        console.print(_step_table(document))
+    data, pipeline = found.config.data, found.pipeline
+    if found.steps:
+        console.print(_step_table(found))
     if pipeline is None:
         return
-    how = "workers" if config["data"]["num_workers"] else "threads"
-    rate, per_core = pipeline["frames_per_second"], pipeline["frames_per_second_per_core"]
+    how = "workers" if data.num_workers else "threads"
+    per_core = pipeline.frames_per_second_per_core
     console.print(
-        f"input pipeline: {rate:.0f} frames/s on {pipeline['cores']} cores ({how}), "
-        f"{per_core:.0f} per core, from JPEG frames of {pipeline['bytes_per_frame'] / 1e3:.0f} kB"
+        f"input pipeline: {pipeline.frames_per_second:.0f} frames/s on {pipeline.cores} cores "
+        f"({how}), {per_core:.0f} per core, from JPEG frames of "
+        f"{pipeline.bytes_per_frame / 1e3:.0f} kB"
     )
-    for row in document["steps"]:
-        if not row["name"].startswith("torch"):
-            frames = row["clips_per_second"] * config["data"]["num_frames"]
+    for row in found.steps:
+        if not row.by_torch:
+            frames = row.clips_per_second * data.num_frames
             cores = math.ceil(frames / per_core)
-            console.print(f"  {row['name']} takes {frames:.0f} frames/s: {cores} cores feed it")
+            console.print(f"  {row.name} takes {frames:.0f} frames/s: {cores} cores feed it")
 
 
-def _step_table(document: Row) -> rich.table.Table:
-    data, model = document["config"]["data"], document["config"]["model"]
-    count, kind = jax.device_count(), document["machine"]["device_kind"]
+def _step_table(found: TrainingBenchmark) -> rich.table.Table:
+    data, kind = found.config.data, found.machine.device_kind
     table = rich.table.Table(
-        title=f"a step of {data['batch_size']} videos x {data['num_frames']} frames, "
-        f"{model['dtype']}, {count} x {kind}; usage {document['usage']}",
+        title=f"a step of {data.batch_size} videos x {data.num_frames} frames, "
+        f"{found.config.model.dtype}, {jax.device_count()} x {kind}; usage {found.usage}",
         box=rich.box.SIMPLE,
     )
     table.add_column("step")
     for column in ("seconds", "clips/s", "TFLOP/s", "of peak", "of masked", "of torch"):
         table.add_column(column, justify="right")
-    torch = [row["seconds"] for row in document["steps"] if row["name"].startswith("torch")]
-    for row in document["steps"]:
-        own = not row["name"].startswith("torch")
-        ratio = row["seconds"] / min(torch) if torch and own else None
+    torch = [row.seconds for row in found.steps if row.by_torch]
+    for row in found.steps:
+        ratio = row.seconds / min(torch) if torch and not row.by_torch else None
         table.add_row(
-            row["name"],
-            f"{row['seconds']:.3g}",
-            f"{row['clips_per_second']:.3g}",
-            _or_blank(row["tflops_per_second"], ".3g"),
-            _or_blank(row.get("share_of_peak"), ".1%"),
-            _or_blank(row.get("of_masked"), ".2f"),
+            row.name,
+            f"{row.seconds:.3g}",
+            f"{row.clips_per_second:.3g}",
+            _or_blank(row.tflops_per_second, ".3g"),
+            _or_blank(row.share_of_peak, ".1%"),
+            _or_blank(row.of_masked, ".2f"),
             _or_blank(ratio, ".2f"),
         )
     return table

@@ -4,70 +4,75 @@ import numpy as np
 
 from ar_net_jax.costs.usage import parse_usage
 from ar_net_jax.errors import UserError
-from ar_net_jax.ops.actions import ActionSpace
+from ar_net_jax.ops.actions import Choices
 
 MIXES = {"half": (24, 11, 8, 9, 12), "quarter": (10, 7, 9, 16, 22)}
-"""Of 64 frames, how many take each of four resolutions, descending, and how many `skip 1`. With the
-paper's ResNets they cost half and a quarter of what Uniform costs."""
+"""Of 64 frames, how many take each of the four first choices, such as resolutions, and how many the
+fifth, such as `skip 1`. With the paper's ResNets they cost half and a quarter of Uniform."""
 
 # Drawing an order may leave pieces of long skips that fit nowhere; another draw seldom does.
 _DRAWS = 100
 
 
-def read_usage(text: str, space: ActionSpace) -> np.ndarray:
-    """The share of frames of each action, float64 [A].
+def read_usage(text: str, choices: Choices) -> np.ndarray:
+    """The share of frames of each choice, float64 [A].
 
     Args:
-        text: a name of `MIXES`, or a number per action: shares that sum to 1, or frame counts.
-        space: of the model.
+        text: a name of `MIXES`, or a number per choice: shares that sum to 1, or frame counts.
+        choices: of the method.
 
     Raises:
-        UserError: a usage that does not fit the actions.
+        UserError: a usage that does not fit the choices.
     """
     if text not in MIXES:
-        return parse_usage(text, space.names)[0]
+        return parse_usage(text, choices.names)[0]
     counts = MIXES[text]
-    if space.num_resolutions != len(counts) - 1 or 1 not in space.skips:
+    if _lengths(choices)[: len(counts)].tolist() != [0, 0, 0, 0, 1]:
         raise UserError(
-            f"--usage={text}: is a mix of four resolutions and 'skip 1', but the actions here are "
-            f"{', '.join(space.names)}; give one number for each"
+            f"--usage={text}: is a mix of four resolutions and 'skip 1', but the choices here are "
+            f"{', '.join(choices.names)}; give one number for each"
         )
-    shares = np.zeros(space.num_actions)
+    shares = np.zeros(len(choices))
     shares[: len(counts)] = counts
     return shares / shares.sum()
 
 
 def impose_usage(
-    shares: np.ndarray, space: ActionSpace, batch: int, length: int, seed: int
+    shares: np.ndarray, choices: Choices, batch: int, length: int, seed: int
 ) -> np.ndarray:
     """Decisions that come to a usage exactly, in random order over all frames of a batch.
 
     Args:
         shares: [A], rounded to whole frames of the batch.
-        space: of the model. A skip stands where all the frames that it covers can follow it in
+        choices: of the method. A skip stands where all the frames that it covers can follow it in
             their video; only at the end of a video it may be cut short.
         batch: B.
         length: T.
         seed: of the order.
 
     Returns:
-        int32 [B, T], to be imposed as `inference.Request.proposals`.
+        int32 [B, T], to be imposed as `Request.forced_actions`.
 
     Raises:
         UserError: skips too long to come to this usage in videos of so few frames.
     """
     counts = _whole_frames(shares, batch * length)
-    spans = np.maximum(space.skip_lengths, 1)
+    spans = np.maximum(_lengths(choices), 1)
     rng = np.random.default_rng(seed)
     for _ in range(_DRAWS):
-        proposals = _draw(rng, counts.copy(), spans, batch, length)
-        if proposals is not None:
-            return proposals
+        actions = _draw(rng, counts.copy(), spans, batch, length)
+        if actions is not None:
+            return actions
     raise UserError(
         f"--usage: no order of skips in {batch} videos of {length} frames comes to "
-        f"{', '.join(f'{c} frames of {n}' for c, n in zip(counts, space.names) if c)}; skips of "
+        f"{', '.join(f'{c} frames of {n}' for c, n in zip(counts, choices.names) if c)}; skips of "
         "F frames need a multiple of F frames"
     )
+
+
+def _lengths(choices: Choices) -> np.ndarray:
+    """How many frames each choice leaves out, int [A]."""
+    return np.array(choices.skip_lengths or (0,) * len(choices))
 
 
 def _whole_frames(shares: np.ndarray, total: int) -> np.ndarray:
@@ -83,8 +88,8 @@ def _draw(
     rng: np.random.Generator, left: np.ndarray, spans: np.ndarray, batch: int, length: int
 ) -> np.ndarray | None:
     """One order, or None where skips were left over that fit nowhere; uses up `left`."""
-    proposals = np.zeros((batch, length), np.int32)
-    for video in proposals:
+    actions = np.zeros((batch, length), np.int32)
+    for video in actions:
         start = 0
         while start < length:
             room = length - start
@@ -98,4 +103,4 @@ def _draw(
             video[start : start + taken] = action
             left[action] -= taken
             start += taken
-    return proposals
+    return actions

@@ -5,9 +5,9 @@ fresh weights or those of its checkpoint, Uniform at all frames, and Uniform at 
 a model's GFLOPs pay for (rounded down and up). What treats every frame alike runs in the faster
 form, plain or chunk by chunk. Trained models are scored too, where their data set is prepared.
 
---usage imposes the mix of actions, so that no trained policy is needed; the policy runs on all
+--usage imposes the mix of choices, so that no trained policy is needed; the policy runs on all
 frames all the same. `half` and `quarter` are mixes for four resolutions and `skip 1` that cost
-about that share of Uniform's GFLOPs; else give one number per action, as for `arnet costs`.
+about that share of Uniform's GFLOPs; else give one number per choice, as for `arnet costs`.
 
 The output folder gets benchmark.json, benchmark.md and, where models were scored, curve.png (mAP
 against GFLOPs) and curve_time.png (mAP against measured time).
@@ -22,7 +22,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ar_net_jax.cli.flags import numbers
+from ar_net_jax.cli.flags import add_method_flag, load_method, numbers
 from ar_net_jax.errors import UserError
 
 
@@ -39,7 +39,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="half|quarter|A,B,...",
-        help="impose shares or numbers of frames per action on AR-Nets; may be repeated",
+        help="impose shares or numbers of frames per choice on what decides; may be repeated",
     )
     parser.add_argument(
         "--batch", type=int, metavar="N", help="of videos (default: 4 on a CPU, 32 elsewhere)"
@@ -75,6 +75,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="few calls: to see that it runs")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    add_method_flag(parser)
 
 
 def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
@@ -82,6 +83,7 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     from ar_net_jax.benchmarks.report import print_benchmark, write_benchmark
     from ar_net_jax.benchmarks.run import choose_settings, run_benchmark
 
+    load_method(flags)
     if flags.num_frames is not None and flags.num_frames < 1:
         raise UserError(f"--num_frames: must be at least 1, got {flags.num_frames}")
     settings = choose_settings(
@@ -91,7 +93,7 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
         quick=flags.quick,
         progress=not flags.quiet,
     )
-    document = run_benchmark(
+    found = run_benchmark(
         flags.configs,
         flags.checkpoints,
         settings,
@@ -102,6 +104,6 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
         split=flags.split,
         against_torch=flags.against_torch,
     )
-    print_benchmark(document)
-    files = write_benchmark(Path(flags.output), document)
+    print_benchmark(found)
+    files = write_benchmark(Path(flags.output), found)
     print(f"results: {', '.join(f'{flags.output}/{name}' for name in files)}")

@@ -14,6 +14,7 @@ Examples:
 import argparse
 from collections.abc import Sequence
 
+from ar_net_jax.cli.flags import add_method_flag, load_method
 from ar_net_jax.errors import UserError
 
 
@@ -49,6 +50,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", metavar="FILE", help="where to write the figures as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_method_flag(parser)
 
 
 def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
@@ -58,9 +60,10 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     from ar_net_jax.experiment import load_config
     from ar_net_jax.runtime.storage import write_json
 
+    load_method(flags)
     if flags.repetitions < 1:
         raise UserError(f"--repetitions: must be at least 1, got {flags.repetitions}")
-    document = benchmark_training(
+    found = benchmark_training(
         load_config(flags.config, overrides),
         flags.usage,
         flags.repetitions,
@@ -70,7 +73,7 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
         against_torch=flags.against_torch,
         progress=not flags.quiet,
     )
-    print_training_benchmark(document)
+    print_training_benchmark(found)
     if flags.json:
-        write_json(flags.json, document)
+        write_json(flags.json, found.to_json())
         print(f"figures: {flags.json}")

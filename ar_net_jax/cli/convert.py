@@ -21,6 +21,8 @@ Examples:
 import argparse
 from collections.abc import Sequence
 
+from ar_net_jax.cli.flags import add_method_flag, load_method
+
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds this job's flags."""
@@ -43,6 +45,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="NAME[:variant]",
         help="a shipped config or a path to a file, taken instead of the derived one",
     )
+    add_method_flag(parser)
 
 
 def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
@@ -50,6 +53,7 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     from ar_net_jax.experiment import load_config
     from ar_net_jax.inference.convert import convert
 
+    load_method(flags)
     config = convert(
         flags.source,
         flags.to,

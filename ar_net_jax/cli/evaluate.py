@@ -16,7 +16,7 @@ Examples:
 import argparse
 from collections.abc import Sequence
 
-from ar_net_jax.cli.flags import numbers
+from ar_net_jax.cli.flags import add_method_flag, load_method, numbers
 from ar_net_jax.cli.processes import add_process_flags, joined
 
 
@@ -48,6 +48,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", metavar="FILE", help="where to write the figures as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    add_method_flag(parser)
     add_process_flags(parser)
 
 
@@ -58,8 +59,9 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     from ar_net_jax.runtime.distributed import is_first
     from ar_net_jax.runtime.storage import open_storage, write_json
 
+    load_method(flags)
     with joined(flags):
-        figures, default = evaluate_workdir(
+        found = evaluate_workdir(
             flags.workdir,
             flags.split,
             overrides=overrides,
@@ -70,7 +72,7 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
         )
         if not is_first():
             return
-        print_table(figures["results"])
-        output = open_storage(flags.output) if flags.output else default
-        write_json(output, figures)
+        print_table(found.rows)
+        output = open_storage(flags.output) if flags.output else found.path
+        write_json(output, found.to_json())
         print(f"figures: {output}")

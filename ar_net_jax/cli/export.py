@@ -16,7 +16,7 @@ import argparse
 import time
 from collections.abc import Sequence
 
-from ar_net_jax.cli.flags import numbers, refuse_overrides
+from ar_net_jax.cli.flags import add_method_flag, load_method, numbers, refuse_overrides
 
 _OPEN = "symbolic"
 
@@ -63,6 +63,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="numbers of frames that a backbone takes at once, descending, instead of those "
         "usual on each platform",
     )
+    add_method_flag(parser)
 
 
 def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
@@ -72,6 +73,7 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     from ar_net_jax.inference.model import find_model, load_config_and_variables
     from ar_net_jax.runtime.storage import local_path
 
+    load_method(flags)
     refuse_overrides(overrides)
     output = local_path("--output", flags.output)
     check_targets(output)

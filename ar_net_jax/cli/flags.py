@@ -31,6 +31,31 @@ def numbers(kind: type[Number]) -> Callable[[str], tuple[Number, ...]]:
     return parse
 
 
+def add_method_flag(parser: argparse.ArgumentParser) -> None:
+    """Adds the flag that names a user's own code; `load_method` acts on it."""
+    parser.add_argument(
+        "--method",
+        action="append",
+        default=[],
+        metavar="FILE.py",
+        help="file that defines the method or backbone, where it is your own; may be repeated",
+    )
+
+
+def load_method(flags: argparse.Namespace) -> None:
+    """Makes known what the file of `--method` defines; to be called before anything else.
+
+    Raises:
+        UserError: there is no such file, or it defines nothing.
+    """
+    if not flags.method:
+        return
+    from ar_net_jax.methods.user_code import load_user_code
+
+    for path in flags.method:
+        load_user_code(path)
+
+
 def refuse_overrides(overrides: Sequence[str]) -> None:
     """Raises UserError where a job that takes none was given an override of the config."""
     if overrides:

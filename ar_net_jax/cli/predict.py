@@ -9,10 +9,11 @@ Examples:
 """
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from ar_net_jax.cli.flags import refuse_overrides
+from ar_net_jax.cli.flags import add_method_flag, load_method, refuse_overrides
 from ar_net_jax.errors import UserError
 
 
@@ -26,6 +27,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--top", type=int, default=5, metavar="K", help="classes to name (default: %(default)s)"
     )
     parser.add_argument("--json", metavar="FILE", help="where to write the predictions as JSON")
+    add_method_flag(parser)
 
 
 def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
@@ -36,6 +38,7 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     from ar_net_jax.reporting.prediction import print_prediction
     from ar_net_jax.runtime.storage import write_json
 
+    load_method(flags)
     refuse_overrides(overrides)
     if flags.top < 1:
         raise UserError(f"--top: must be at least 1, got {flags.top}")
@@ -45,10 +48,10 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     model = load(flags.workdir)
     config, workdir = model.config, find_model(flags.workdir).parent
     names = class_names(config.data, workdir, config.model.num_classes)
-    rows = []
-    for row in predict_videos(model, flags.videos, names, top=flags.top):
-        print_prediction(row)
-        rows.append(row)
+    videos = []
+    for video in predict_videos(model, flags.videos, names, top=flags.top):
+        print_prediction(video)
+        videos.append(dataclasses.asdict(video))
     if flags.json:
-        write_json(flags.json, {"videos": rows})
+        write_json(flags.json, {"videos": videos})
         print(f"predictions: {flags.json}")

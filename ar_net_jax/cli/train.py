@@ -10,6 +10,7 @@ and exits with status 75. The work directory gets:
   model/            the finished model, for `arnet evaluate`
 
 Examples:
+  arnet train --config=activitynet:uniform --print-config
   arnet train --config=activitynet --dry-run
   arnet train --config=demo --workdir=run
   arnet train --config=activitynet:efficientnet --workdir=run \
@@ -19,9 +20,11 @@ Examples:
 """
 
 import argparse
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ar_net_jax.cli.flags import add_method_flag, load_method
 from ar_net_jax.cli.processes import add_process_flags, joined
 from ar_net_jax.config.shipped import shipped_configs
 from ar_net_jax.errors import UserError
@@ -63,6 +66,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "memory, FLOPs and whether it fits; pretended devices come from "
         "XLA_FLAGS=--xla_force_host_platform_device_count=8",
     )
+    parser.add_argument(
+        "--print-config",
+        action="store_true",
+        help="only print the config as it would run, with every field, as JSON",
+    )
+    add_method_flag(parser)
     add_process_flags(parser)
 
 
@@ -72,7 +81,11 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     from ar_net_jax.training.log import Reporting
     from ar_net_jax.training.profiling import parse_span
 
+    load_method(flags)
     config = load_config(flags.config, overrides)
+    if flags.print_config:
+        print(json.dumps(config.to_dict(), indent=2))
+        return
     reporting = Reporting(
         lines=not flags.quiet,
         profile=parse_span(flags.profile) if flags.profile else None,

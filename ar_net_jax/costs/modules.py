@@ -7,7 +7,6 @@ for each BatchNorm output element, plus a ResNet's average pool (the counter of 
 was published for the variant's native size, which overstates it. LSTM: 2 x features^2.
 """
 
-import dataclasses
 import functools
 import math
 from typing import Any
@@ -16,32 +15,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ar_net_jax.backbones.architectures import (
-    COST_CONVENTIONS,
-    EfficientNetSpec,
-    ResNetSpec,
-    architecture,
-    feature_dim,
-)
-from ar_net_jax.backbones.make import make_backbone
+from ar_net_jax import backbones
+from ar_net_jax.backbones.base import Counted
+from ar_net_jax.config.model import CONVENTIONS
 from ar_net_jax.costs.counting import count_macs
 from ar_net_jax.errors import UserError
 
-_PUBLISHED_SIZE = 224
-"""Side length, in pixels, that the paper takes EfficientNet's published figures to be for."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Trace:
-    """Counts of a backbone on one frame: its MACs, and the sizes of its BatchNorm outputs."""
-
-    macs: int
-    norm_outputs: tuple[int, ...]
-
 
 @functools.cache
-def _trace(name: str, resolution: int, padding: str) -> _Trace:
-    backbone = make_backbone(name, padding=padding)
+def _trace(name: str, resolution: int, padding: str) -> Counted:
+    backbone = backbones.get(name).module(padding=padding)
     norm_outputs: list[int] = []
 
     def note_norms(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
@@ -58,7 +41,7 @@ def _trace(name: str, resolution: int, padding: str) -> _Trace:
     frame = jax.ShapeDtypeStruct((1, resolution, resolution, 3), jnp.float32)
     with nn.intercept_methods(note_norms):
         macs = count_macs(run, key, frame)
-    return _Trace(macs, tuple(norm_outputs))
+    return Counted(macs, tuple(norm_outputs))
 
 
 def backbone_macs(name: str, resolution: int, num_classes: int, padding: str = "same") -> int:
@@ -73,7 +56,7 @@ def backbone_macs(name: str, resolution: int, num_classes: int, padding: str = "
     Raises:
         UserError: no backbone has that name.
     """
-    return _trace(name, resolution, padding).macs + feature_dim(name) * num_classes
+    return _trace(name, resolution, padding).macs + backbones.get(name).features * num_classes
 
 
 def frame_gflops(
@@ -92,18 +75,14 @@ def frame_gflops(
         UserError: no such backbone or convention.
     """
     check_convention(convention)
-    spec = architecture(name)
-    if convention == "paper" and isinstance(spec, EfficientNetSpec):
-        return spec.published_gflops * (resolution / _PUBLISHED_SIZE) ** 2
-    operations = backbone_macs(name, resolution, num_classes, padding)
-    if convention == "paper":
-        norm_outputs = _trace(name, resolution, padding).norm_outputs
-        operations += 2 * sum(norm_outputs)
-        if isinstance(spec, ResNetSpec):
-            # The pool adds up the last map, which is as large as the last BatchNorm's output, and
-            # divides once per channel. (MobileNetV2 pools outside of a module: thop saw nothing.)
-            operations += norm_outputs[-1] + spec.features
-    return operations / 1e9
+
+    def count() -> Counted:
+        macs = backbone_macs(name, resolution, num_classes, padding)
+        return _trace(name, resolution, padding)._replace(macs=macs)
+
+    if convention == "macs":
+        return count().macs / 1e9
+    return backbones.get(name).paper_gflops(resolution, count)
 
 
 def lstm_gflops(feature_dim: int, hidden: int, num_actions: int, convention: str) -> float:
@@ -125,8 +104,8 @@ def lstm_gflops(feature_dim: int, hidden: int, num_actions: int, convention: str
 
 
 def check_convention(convention: str) -> None:
-    """Raises UserError unless `convention` is one of `COST_CONVENTIONS`."""
-    if convention not in COST_CONVENTIONS:
+    """Raises UserError unless `convention` is one of `CONVENTIONS`."""
+    if convention not in CONVENTIONS:
         raise UserError(
-            f"unknown cost convention {convention!r}: choose one of {', '.join(COST_CONVENTIONS)}."
+            f"unknown cost convention {convention!r}: choose one of {', '.join(CONVENTIONS)}."
         )

@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from ar_net_jax.backbones.make import make_backbone
+from ar_net_jax import backbones
 from ar_net_jax.modules.heads import FrameClassifier
 
 
@@ -33,7 +33,7 @@ def xla_gmacs(name: str, resolution: int, num_classes: int, padding: str = "same
     if num_classes:
         network = FrameClassifier(name, num_classes, dropout=0.0, padding=padding)
     else:
-        network = make_backbone(name, padding=padding)
+        network = backbones.get(name).module(padding=padding)
     frame = jax.ShapeDtypeStruct((1, resolution, resolution, 3), jnp.float32)
     variables = jax.eval_shape(network.init, jax.random.key(0), frame)
     analysis = jax.jit(network.apply).lower(variables, frame).cost_analysis()

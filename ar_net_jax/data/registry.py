@@ -23,6 +23,7 @@ from ar_net_jax.errors import UserError
 from ar_net_jax.runtime.storage import write_whole
 
 _INDEX = "prepared.json"
+_REGISTERED: dict[str, type[VideoBuilder]] = {}
 EMBEDDED = "embedded"
 # Frames keep their size; at this quality they and their videos stay under 100 MB.
 _EMBEDDED_OPTIONS = {"short_side": None, "quality": 80}
@@ -31,29 +32,35 @@ _INERT = {"name", "version", "description", "release_notes", "source_dir", "prog
 
 
 def data_set_names() -> list[str]:
-    """The names that `prepare` knows: one for each folder of `datasets/`, and `embedded`."""
-    folders = [path.name for path in shipped_dir("datasets").iterdir()]
-    return sorted([EMBEDDED, *(name for name in folders if _builder_file(name).is_file())])
+    """The names that `prepare` knows: each folder of `datasets/`, and what was registered."""
+    shipped = (path.stem for path in shipped_dir("datasets").glob("*/*.py"))
+    return sorted({EMBEDDED, *shipped, *_REGISTERED} - {"__init__"})
 
 
-def _builder_file(name: str) -> Path:
-    return shipped_dir("datasets") / name / f"{name}.py"
+def register(builder: type[VideoBuilder]) -> type[VideoBuilder]:
+    """Makes a user's own data set known by its builder's name; may be used as a decorator.
+
+    Raises:
+        UserError: a shipped data set has that name.
+    """
+    if builder.name in data_set_names() and builder.name not in _REGISTERED:
+        raise UserError(f"a data set named {builder.name!r} ships with ar_net_jax; rename yours")
+    _REGISTERED[builder.name] = builder
+    return builder
 
 
 def _load_builder(name: str) -> type[VideoBuilder]:
-    """The builder that a file defines, loaded by its path.
-
-    So no other package called `datasets` gets in the way.
-    """
-    module = load_module(_builder_file(name), "builder")
-    (builder,) = (
-        found
-        for found in vars(module).values()
-        if isinstance(found, type)
-        and issubclass(found, VideoBuilder)
-        and found.__module__ == module.__name__
+    """A data set's builder; a shipped one is the class of that name in `datasets/NAME/NAME.py`."""
+    if name in _REGISTERED:
+        return _REGISTERED[name]
+    # By its path, so that no package called `datasets` gets in the way.
+    path = shipped_dir("datasets") / name / f"{name}.py"
+    module = load_module(path, "datasets")
+    return next(
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, VideoBuilder) and value.name == name
     )
-    return builder
 
 
 def _known(name: str) -> None:

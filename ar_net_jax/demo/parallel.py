@@ -173,7 +173,7 @@ def _check(lane: _Lane, others: dict[int, _Lane], told_to_stop: bool) -> None:
         )
     raise UserError(
         f"the training of {lane.training.title} has ended with status {status}; once what it said "
-        "is mended, the same command goes on from its last checkpoint"
+        "is put right, the same command goes on from its last checkpoint"
     )
 
 

@@ -5,33 +5,32 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ar_net_jax.checkpoints import save_model
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
 from ar_net_jax.data.source import VideoSource
 from ar_net_jax.data.splits import open_split, prepare_data
-from ar_net_jax.demo.behaviour import choices_by_kind, pick_videos
-from ar_net_jax.demo.controls import single_resolution_model
+from ar_net_jax.demo.decisions import choices_by_kind, pick_videos
 from ar_net_jax.demo.parallel import Training, run_trainings
+from ar_net_jax.evaluation.comparison import Role, Row, role_of
 from ar_net_jax.evaluation.evaluate import Evaluation, evaluate_model, measure_speed
 from ar_net_jax.evaluation.metrics import chance_level
 from ar_net_jax.experiment import Config, load_config
 from ar_net_jax.inference.model import load_config_and_variables
+from ar_net_jax.methods.uniform import Uniform, cut_out
+from ar_net_jax.recipes import uniform_beside
 from ar_net_jax.reporting.decisions import plot_decisions
 from ar_net_jax.reporting.tables import print_table, write_report
 from ar_net_jax.runtime.compilation import keep_compiled_programs
 from ar_net_jax.runtime.versions import package_versions
 
-# Name of the run's folder -> (variant of the demo config, name in the table). The baselines start
-# from the warm-up of the first.
-RUNS = {
-    "ar_net": ("", "AR-Net"),
-    "controls": ("controls", "Uniform"),
-    "lstm": ("lstm", "LSTM"),
-    "random_policy": ("random_policy", "Random policy"),
-    "multi_scale": ("multi_scale", "Multi-Scale"),
-}
+# Folders of the runs, and variants of the demo's config. The first run is the one whose decisions
+# are shown, and all others start from its warm-up.
+_SHOWN = "ar_net"
+# Each network of the shown one by itself.
+_CONTROLS = "controls"
+# In the order of the table; folder and variant have one name.
+_BASELINES = ("lstm", "random_policy", "multi_scale")
 _WARMUP = "warmup"
 # What `--quick` draws instead of the whole data set.
 QUICK_DATA = EmbeddedSpec(train=40, validation=32, test=32)
@@ -68,28 +67,30 @@ def run_demo(
     durations["data"] = time.monotonic() - started
     test = open_split(config.data, data_dir, "test", config.model.num_classes)
     trainings = _trainings(workdir, data_dir, seeded, quick=quick, progress=progress)
-    # All of them start from AR-Net's warm-up.
-    warm_up = dataclasses.replace(trainings["ar_net"], until=_WARMUP)
+    # All of them start from the one warm-up.
+    warm_up = dataclasses.replace(trainings[_SHOWN], until=_WARMUP)
     durations |= run_trainings({_WARMUP: warm_up})
     durations |= run_trainings(trainings)
     started = time.monotonic()
-    rows, ar_net = _evaluate_all(workdir, test)
+    rows, shown = _evaluate_all(workdir, test)
     durations["evaluation"] = time.monotonic() - started
     # Less than their sum: trainings run side by side.
     durations["total"] = time.monotonic() - first
-    _write(workdir, config, rows, ar_net, test, data_dir, durations)
+    _write(workdir, config, rows, shown, test, data_dir, durations)
 
 
 def _trainings(
     workdir: Path, data_dir: Path, overrides: Sequence[str], *, quick: bool, progress: bool
 ) -> dict[str, Training]:
-    """The trainings by name of the run, AR-Net's first."""
+    """The trainings by name of the run, the shown one first."""
     trainings = {}
-    for name, (variant, title) in RUNS.items():
-        start = [] if name == "ar_net" else [f"--config.init_from={_warmup_dir(workdir)}"]
+    for name in (_SHOWN, _CONTROLS, *_BASELINES):
+        first = name == _SHOWN
+        start = [] if first else [f"--config.init_from={_warmup_dir(workdir)}"]
+        config = load_config(_spec("" if first else name, quick), [*overrides, *start])
         trainings[name] = Training(
-            title,
-            load_config(_spec(variant, quick), [*overrides, *start]),
+            Uniform.title if name == _CONTROLS else config.build_method().title,
+            config,
             workdir=workdir / name,
             data_dir=data_dir,
             compiled=workdir / "compiled",
@@ -104,71 +105,86 @@ def _spec(variant: str, quick: bool) -> str:
 
 
 def _warmup_dir(workdir: Path) -> Path:
-    return workdir / "ar_net" / "stages" / _WARMUP
+    return workdir / _SHOWN / "stages" / _WARMUP
 
 
-def _evaluate_all(workdir: Path, test: VideoSource) -> tuple[list[dict[str, Any]], Evaluation]:
-    """A row per approach on the test split, and the evaluation of AR-Net."""
-    config, variables = load_config_and_variables(workdir / "ar_net")
-    ar_net = evaluate_model(config, variables, test)
-    found = {"AR-Net": ar_net}
-    found |= _evaluate_uniform(workdir, config, test, ar_net.row["gflops_per_video"])
-    for name in ("lstm", "random_policy", "multi_scale"):
-        run_config, variables = load_config_and_variables(workdir / name)
-        found[RUNS[name][1]] = evaluate_model(run_config, variables, test)
-    speed = measure_speed(found)
-    rows = [{"approach": name, **e.row, **speed[name]} for name, e in found.items()]
-    return rows, ar_net
+@dataclasses.dataclass(frozen=True)
+class _Evaluated:
+    """A model of the table: what it is, and its evaluation."""
+
+    role: Role
+    evaluation: Evaluation
+
+
+def _evaluate_all(workdir: Path, test: VideoSource) -> tuple[list[Row], Evaluation]:
+    """A row per model on the test split, and the evaluation of the method that is shown."""
+    config, variables = load_config_and_variables(workdir / _SHOWN)
+    method, main = config.build_method(), evaluate_model(config, variables, test)
+    found = {method.title: _Evaluated(role_of(method), main)}
+    found |= _evaluate_uniform(workdir, config, test, main.figures.gflops_per_video)
+    for name in _BASELINES:
+        config, variables = load_config_and_variables(workdir / name)
+        method, evaluation = config.build_method(), evaluate_model(config, variables, test)
+        found[method.title] = _Evaluated(role_of(method), evaluation)
+    speed = measure_speed({title: e.evaluation for title, e in found.items()})
+    rows = [Row(title, e.role, e.evaluation.figures, speed[title]) for title, e in found.items()]
+    return rows, main
 
 
 def _evaluate_uniform(
-    workdir: Path, ar_net: Config, test: VideoSource, gflops: float
-) -> dict[str, Evaluation]:
-    """Uniform at every resolution, and at the highest with as many frames as AR-Net pays for."""
-    config, variables = load_config_and_variables(workdir / "controls")
+    workdir: Path, shown: Config, test: VideoSource, gflops: float
+) -> dict[str, _Evaluated]:
+    """Uniform at every resolution, and at the highest with as many frames as `gflops` pay for."""
+    config, variables = load_config_and_variables(workdir / _CONTROLS)
+    method = config.build_method()
+    image_size, num_frames = method.image_size, shown.data.num_frames
+    sides = {n.resolution: name for name, n in method.networks().items() if n.outputs}
     found = {}
-    image_size, num_frames = ar_net.model.image_size, ar_net.data.num_frames
-    for index, size in enumerate(ar_net.model.resolutions):
-        uniform, cut = single_resolution_model(config, variables, index)
+    for side in sorted(sides, reverse=True):
+        uniform = uniform_beside(config, sides[side])
+        cut = cut_out(method, sides[side], variables)
         full = evaluate_model(uniform, cut, test, image_size=image_size)
-        if index > 0:
-            found[f"{size}px alone"] = full
+        if side < image_size:
+            found[f"{side}px alone"] = _Evaluated("other", full)
             continue
         save_model(workdir / "uniform" / "model", cut, uniform.to_dict())
-        found[f"Uniform, {num_frames} frames"] = full
-        affordable = num_frames * gflops / full.row["gflops_per_video"]
+        title = uniform.build_method().title
+        found[_of_frames(title, num_frames)] = _Evaluated("uniform", full)
+        affordable = num_frames * gflops / full.figures.gflops_per_video
         for count in sorted({max(1, math.floor(affordable)), math.ceil(affordable)}):
-            label = f"Uniform, {count} frame{'' if count == 1 else 's'}"
-            found[label] = evaluate_model(
-                uniform, cut, test, num_frames=count, image_size=image_size
-            )
+            fewer = evaluate_model(uniform, cut, test, num_frames=count, image_size=image_size)
+            found[_of_frames(title, count)] = _Evaluated("uniform", fewer)
     return found
+
+
+def _of_frames(title: str, count: int) -> str:
+    return f"{title}, {count} frame{'' if count == 1 else 's'}"
 
 
 def _write(
     workdir: Path,
     config: Config,
-    rows: list[dict[str, Any]],
-    ar_net: Evaluation,
+    rows: list[Row],
+    shown: Evaluation,
     test: VideoSource,
     data_dir: Path,
     durations: dict[str, float],
 ) -> None:
     """Leaves the report in the work directory and prints the table."""
-    chance = chance_level(ar_net.predictions.labels, config.model.num_classes)
-    behaviour = choices_by_kind(config, ar_net, test, data_dir)
+    chance = chance_level(shown.predictions.labels, config.model.num_classes)
+    decisions = choices_by_kind(config.build_method(), shown, test, data_dir)
     context = {
         "config": config.to_dict(),
         "seed": config.seed,
         "versions": package_versions(),
         "durations": {name: round(seconds, 1) for name, seconds in durations.items()},
         "chance": chance,
-        "behaviour": behaviour,
+        "behaviour": dataclasses.asdict(decisions),
     }
     write_report(workdir, rows, context)
-    plot_decisions(workdir / "decisions.png", pick_videos(config, ar_net, test))
+    plot_decisions(workdir / "decisions.png", pick_videos(config, shown, test))
     print_table(rows, chance)
-    share = behaviour["high_resolution_share"]
+    share = decisions.high_resolution_share
     print(
         f"highest resolution chosen on {share['small']:.0%} of the frames with small evidence, "
         f"{share['empty']:.0%} of those that show nothing"

@@ -1,4 +1,4 @@
-"""One row of a comparison: what an approach scores on a split, and what it computes for that."""
+"""What a model scores on a split, and what it computes for that."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ar_net_jax.config.model import Convention
 from ar_net_jax.costs.cost import total_gflops
 from ar_net_jax.data.pipeline import Batch
 from ar_net_jax.data.source import VideoSource
@@ -20,25 +21,70 @@ from ar_net_jax.runtime.timing import time_interleaved
 
 
 @dataclasses.dataclass(frozen=True)
+class Figures:
+    """What a model scores on a split, and what it computes for that.
+
+    Attributes:
+        mAP: mean average precision in percent, over all labels of a video.
+        mAP_first_label: over the first label alone.
+        top1: accuracy in percent.
+        top5: share of videos in percent whose first label is among the five best scored classes.
+        gflops_per_frame: by what each video needed, in the model's convention.
+        gflops_per_video: likewise.
+        gflops_convention: how GFLOPs are counted.
+        usage: share of frames by choice; None where there is one choice.
+        executed_gflops_per_video: what was really computed, in the same convention.
+        routing: form of execution.
+        cost_penalty: of the costly actions' logits.
+        num_frames: of a video.
+        num_videos: of the split.
+    """
+
+    mAP: float
+    mAP_first_label: float
+    top1: float
+    top5: float
+    gflops_per_frame: float
+    gflops_per_video: float
+    gflops_convention: Convention
+    usage: dict[str, float] | None
+    executed_gflops_per_video: float
+    routing: Routing
+    cost_penalty: float
+    num_frames: int
+    num_videos: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Evaluation:
     """Predictions of a model on a split, with the figures drawn from them.
 
     Attributes:
         predictions: by video.
         gflops: float64 [N], of each video by what it needed, in the model's convention.
-        row: `mAP`, `top1` and the other accuracies in percent, `gflops_per_frame`,
-            `gflops_per_video`, `gflops_convention`, `usage` (share of frames by choice, None where
-            every frame is treated alike) and `executed_gflops_per_video`, what was really
-            computed, in the same convention.
+        figures: over all videos.
         again: computes the split's first batch once more, whatever it is called with; for timing.
         batch_size: videos in that batch.
     """
 
     predictions: Predictions
     gflops: np.ndarray
-    row: dict[str, Any]
+    figures: Figures
     again: Callable[[int], Any]
     batch_size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Speed:
+    """How fast a model is by itself, on a batch that lies on the devices already.
+
+    Attributes:
+        videos_per_second: from the median time.
+        speed_batch_size: videos at once.
+    """
+
+    videos_per_second: float
+    speed_batch_size: int
 
 
 def evaluate_model(
@@ -89,22 +135,22 @@ def evaluate_model(
     resident = put_batch(first[0], mesh)
     convention, networks = config.model.gflops_convention, method.networks()
     gflops = total_gflops(networks, predictions.calls, convention)
-    row = {
+    figures = Figures(
         **predictions.metrics(),
-        "gflops_per_frame": float(gflops.mean()) / num_frames,
-        "gflops_per_video": float(gflops.mean()),
-        "gflops_convention": convention,
-        "usage": usage_by_choice(method, predictions),
-        "executed_gflops_per_video": total_gflops(networks, executed, convention) / len(split),
-        "routing": routing,
-        "cost_penalty": cost_penalty,
-        "num_frames": num_frames,
-        "num_videos": len(split),
-    }
+        gflops_per_frame=float(gflops.mean()) / num_frames,
+        gflops_per_video=float(gflops.mean()),
+        gflops_convention=convention,
+        usage=usage_by_choice(method, predictions),
+        executed_gflops_per_video=total_gflops(networks, executed, convention) / len(split),
+        routing=routing,
+        cost_penalty=cost_penalty,
+        num_frames=num_frames,
+        num_videos=len(split),
+    )
     return Evaluation(
         predictions,
         gflops,
-        row,
+        figures,
         again=lambda _: predict(variables, resident).logits,
         batch_size=config.data.eval_batch_size,
     )
@@ -127,23 +173,18 @@ def _keep_first(batches: Iterable[Batch], kept: list[Batch]) -> Iterator[Batch]:
         yield batch
 
 
-def measure_speed(
-    evaluations: Mapping[str, Evaluation], rounds: int = 9
-) -> dict[str, dict[str, Any]]:
-    """Speed of the models alone, on a batch that lies on the devices already.
+def measure_speed(evaluations: Mapping[str, Evaluation], rounds: int = 9) -> dict[str, Speed]:
+    """Speed of models, each on the first batch of its split.
 
     Args:
         evaluations: of the models to be compared, by any name.
         rounds: calls of each; they take turns.
-
-    Returns:
-        By name `videos_per_second`, from the median, and `speed_batch_size`.
     """
     seconds = time_interleaved({name: e.again for name, e in evaluations.items()}, rounds)
     return {
-        name: {
-            "videos_per_second": evaluation.batch_size / float(np.median(seconds[name])),
-            "speed_batch_size": evaluation.batch_size,
-        }
+        name: Speed(
+            videos_per_second=evaluation.batch_size / float(np.median(seconds[name])),
+            speed_batch_size=evaluation.batch_size,
+        )
         for name, evaluation in evaluations.items()
     }

@@ -1,13 +1,15 @@
 """Evaluates a trained model on a split of its data set, which is prepared if need be."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from etils import epath
 
 from ar_net_jax.data.splits import open_split, prepare_data
+from ar_net_jax.evaluation.comparison import Row, role_of
 from ar_net_jax.evaluation.evaluate import evaluate_model
-from ar_net_jax.experiment import apply_overrides
+from ar_net_jax.experiment import Config, apply_overrides
 from ar_net_jax.inference.model import check_variables, find_model, load_config_and_variables
 from ar_net_jax.inference.step import Routing
 from ar_net_jax.ops.routing import Chunks
@@ -15,6 +17,32 @@ from ar_net_jax.runtime.compilation import keep_compiled_programs
 from ar_net_jax.runtime.distributed import is_first
 from ar_net_jax.runtime.processes import first_then_others
 from ar_net_jax.runtime.versions import package_versions
+
+
+@dataclass(frozen=True)
+class WorkdirEvaluation:
+    """What was found of the model of a work directory.
+
+    Attributes:
+        rows: one for each cost penalty.
+        split: the rows are of.
+        config: of the model, with what was changed for this evaluation.
+        path: the file beside the model's folder in which such figures are usually kept.
+    """
+
+    rows: list[Row]
+    split: str
+    config: Config
+    path: epath.Path
+
+    def to_json(self) -> dict[str, Any]:
+        """`results` (see `Row.to_json`), `split`, `versions` and `config`, as JSON holds them."""
+        return {
+            "results": [row.to_json() for row in self.rows],
+            "split": self.split,
+            "versions": package_versions(),
+            "config": self.config.to_dict(),
+        }
 
 
 def evaluate_workdir(
@@ -26,7 +54,7 @@ def evaluate_workdir(
     cost_penalties: Sequence[float] = (0.0,),
     chunks: Chunks | None = None,
     progress: bool = True,
-) -> tuple[dict[str, Any], epath.Path]:
+) -> WorkdirEvaluation:
     """Scores a trained model; all processes of a job must call this.
 
     Args:
@@ -37,11 +65,6 @@ def evaluate_workdir(
         cost_penalties: one evaluation for each, see `Model`.
         chunks: sizes of chunk of the routed form; measured ones by default.
         progress: whether to show a bar while the data set is prepared.
-
-    Returns:
-        What was found, as JSON holds it: `results`, a row of `evaluate_model` for each penalty,
-        with its `approach`; `split`, `versions` and `config`. And the file beside the model's
-        folder in which such figures are usually kept.
 
     Raises:
         UserError: no model there, an override that does not go with its variables, or no data.
@@ -56,13 +79,13 @@ def evaluate_workdir(
         "prepare data",
     )
     videos = open_split(config.data, data_dir, split, config.model.num_classes)
-    rows = []
+    method, rows = config.build_method(), []
     for penalty in cost_penalties:
         found = evaluate_model(
             config, variables, videos, routing=routing, cost_penalty=penalty, chunks=chunks
         )
-        named = config.model.approach + (f", penalty {penalty:g}" if penalty else "")
-        rows.append({"approach": named, **found.row})
-    figures = {"results": rows, "split": split, "versions": package_versions()}
-    default = model_dir.parent / f"evaluation_{split}.json"
-    return {**figures, "config": config.to_dict()}, default
+        title = method.title + (f", penalty {penalty:g}" if penalty else "")
+        rows.append(Row(title, role_of(method), found.figures))
+    return WorkdirEvaluation(
+        rows, split, config, path=model_dir.parent / f"evaluation_{split}.json"
+    )

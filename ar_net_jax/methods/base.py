@@ -23,8 +23,10 @@ from ar_net_jax.config.schema import require
 from ar_net_jax.costs.cost import choice_gflops
 from ar_net_jax.costs.network import Network
 from ar_net_jax.errors import UserError
+from ar_net_jax.losses import Accuracy, Loss, Separate
 from ar_net_jax.methods.released import ReleasedForm
-from ar_net_jax.methods.stages import StageConfig, baseline_losses
+from ar_net_jax.methods.stages import Objective, StageConfig
+from ar_net_jax.methods.timed_parts import TimedPart, network_part
 from ar_net_jax.modules.frame_runner import Mode
 from ar_net_jax.modules.prediction import Prediction
 from ar_net_jax.ops.actions import Choices
@@ -151,9 +153,14 @@ class Method(abc.ABC, Generic[C]):
     # How it is configured and started.
 
     @classmethod
+    def usual_losses(cls, objective: Objective) -> dict[str, Loss]:
+        """What a stage minimises that names no losses of its own."""
+        return {"separate": Separate()} if objective == "separate" else {"accuracy": Accuracy()}
+
+    @classmethod
     def stages(cls) -> dict[str, StageConfig]:
         """The stages of its usual training, in order; a shipped config starts from these."""
-        return {"train": cls.Stage(losses=baseline_losses())}
+        return {"train": cls.Stage(losses=cls.usual_losses("joint"))}
 
     def validate_stages(self, order: tuple[str, ...], stages: Mapping[str, StageConfig]) -> None:
         """Raises UserError, naming the field, if a stage does not go with the model."""
@@ -293,6 +300,36 @@ class Method(abc.ABC, Generic[C]):
     def tell(self, choice: int) -> str:
         """A choice as a person reads it, such as "168 px", "skips 4" or "not looked at"."""
         return self.choices.names[choice].replace("px", " px")
+
+    def side_of(self, choice: int) -> int:
+        """Side in pixels of a frame as the prediction sees it; 0 where a choice leaves it out."""
+        choices, networks = self.choices, self.networks()
+        if choices.leaves_out(choice):
+            return 0
+        called = {name for name, per in choices.calls.items() if per[choice] > 0}
+        # Where nothing else is called, what decides also predicts.
+        seeing = called - set(choices.overhead) or called
+        return max(networks[name].resolution for name in seeing)
+
+    def timed_parts(self) -> dict[str, TimedPart]:
+        """What of the model can be run by itself, to see where its time goes, by name.
+
+        By default every network that takes frames.
+        """
+        calls = self.choices.calls
+        return {
+            name: network_part(name, network, calls[name], self.config.resize)
+            for name, network in self.networks().items()
+            if network.backbone and name in calls
+        }
+
+    def training_forms(self, stage: StageConfig) -> dict[str, StageConfig]:
+        """The forms of execution that a stage can be trained in, `masked` and perhaps `routed`.
+
+        The masked form runs every network on every frame; the routed one, of a stage whose
+        decisions learn nothing, runs what is chosen.
+        """
+        return {"masked": stage}
 
     def stream(self, variables: Tree, *, cost_penalty: float = 0.0) -> Any:
         """A video on its way, see `ar_net_jax.inference.streaming`.

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ar_net_jax.backbones.architectures import feature_dim
+from ar_net_jax import backbones
 from ar_net_jax.config.schema import require
 from ar_net_jax.costs.network import Network, Recurrence
 from ar_net_jax.methods.base import Method
@@ -73,7 +73,7 @@ class LSTMModule(nn.Module):
         """Declares the submodules."""
         cfg = self.config
         self.backbone_0 = frame_classifier(cfg, cfg.backbone)
-        self.lstm = LSTMCell(feature_dim(cfg.backbone), cfg.hidden_size)
+        self.lstm = LSTMCell(backbones.get(cfg.backbone).features, cfg.hidden_size)
         self.head = Linear(cfg.hidden_size, cfg.num_classes)
 
     def __call__(
@@ -152,7 +152,7 @@ class LSTM(Method[LSTMConfig]):
             RECURRENT: Network(
                 path=(),
                 children=("lstm", "head"),
-                recurrence=Recurrence(feature_dim(cfg.backbone), cfg.hidden_size),
+                recurrence=Recurrence(backbones.get(cfg.backbone).features, cfg.hidden_size),
                 heads=("head",),
             ),
         }

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import flax.linen as nn
 import jax
 
-from ar_net_jax.backbones.architectures import feature_dim
+from ar_net_jax import backbones
 from ar_net_jax.costs.network import Network, Recurrence
 from ar_net_jax.methods.base import FROZEN, MODEL, Method
 from ar_net_jax.methods.released import (
@@ -23,8 +24,11 @@ from ar_net_jax.methods.released import (
     tuple_of,
 )
 from ar_net_jax.methods.stages import StageConfig
+from ar_net_jax.methods.timed_parts import TimedPart
+from ar_net_jax.modules.frame_runner import Mode
 from ar_net_jax.modules.multi_backbone import LSTM, POLICY, MultiBackboneConfig, backbone_name
 from ar_net_jax.ops.actions import Choices
+from ar_net_jax.ops.decide import Forced
 
 Array = jax.Array
 C = TypeVar("C", bound=MultiBackboneConfig)
@@ -166,7 +170,9 @@ class MultiBackboneMethod(Method[C]):
             path=(POLICY,),
             children=("lstm", "decision"),
             recurrence=Recurrence(
-                feature_dim(policy.backbone), policy.hidden_size, cfg.space.num_actions
+                backbones.get(policy.backbone).features,
+                policy.hidden_size,
+                cfg.space.num_actions,
             ),
             heads=("decision",),
         )
@@ -184,6 +190,11 @@ class MultiBackboneMethod(Method[C]):
             return f"{space.resolutions[choice]} px"
         return f"skips {space.skips[choice - space.num_resolutions]}"
 
+    def timed_parts(self) -> dict[str, TimedPart]:
+        """See `Method`: the extractor sees all frames in one call, and the LSTM its features."""
+        parts = super().timed_parts()
+        return {**parts, POLICY: TimedPart(_extract), LSTM: TimedPart(_decide, after=POLICY)}
+
     def separate_parts(self, stage: StageConfig) -> tuple[str, ...]:
         """See `Method`: the backbones, and the policy's extractor where the stage says so."""
         if stage.objective == "joint":
@@ -200,3 +211,13 @@ class MultiBackboneMethod(Method[C]):
             return path[0]
         warmed_up = POLICY in self.separate_parts(stage) and path[1] in _WARMED_UP
         return POLICY if warmed_up else FROZEN
+
+
+def _extract(module: nn.Module, frames: Array, actions: Array, mode: Mode) -> Array:
+    """The policy's features of every frame, with the resize."""
+    return module.policy_features(frames, mode)[0]
+
+
+def _decide(module: nn.Module, features: Array, actions: Array, mode: Mode) -> Any:
+    """The LSTM over time with the decisions."""
+    return module.policy.decide(features, Forced(actions))

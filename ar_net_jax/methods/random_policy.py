@@ -3,6 +3,7 @@
 As released: a skip drops only the frame it is drawn for, and training draws actions too.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 import jax
@@ -13,6 +14,7 @@ from ar_net_jax.methods.stages import StageConfig, baseline_stages
 from ar_net_jax.modules.frame_runner import EVALUATION, Mode
 from ar_net_jax.modules.multi_backbone import MultiBackbone, MultiBackboneConfig
 from ar_net_jax.modules.prediction import Prediction
+from ar_net_jax.ops.actions import Choices
 from ar_net_jax.ops.decide import Forced
 
 Array = jax.Array
@@ -61,6 +63,17 @@ class RandomPolicy(MultiBackboneMethod[RandomPolicyConfig]):
     def module(self) -> RandomPolicyModule:
         """See `Method`."""
         return RandomPolicyModule(self.config)
+
+    @property
+    def choices(self) -> Choices:
+        """See `Method`: every skip leaves out its own frame alone."""
+        choices = super().choices
+        lengths = tuple(min(length, 1) for length in choices.skip_lengths)
+        return dataclasses.replace(choices, skip_lengths=lengths)
+
+    def tell(self, choice: int) -> str:
+        """See `Method`."""
+        return "not looked at" if self.choices.skip_lengths[choice] else super().tell(choice)
 
     @classmethod
     def stages(cls) -> dict[str, StageConfig]:

@@ -11,13 +11,14 @@ from ar_net_jax.methods.base import Method
 from ar_net_jax.methods.lstm import LSTM
 from ar_net_jax.methods.multi_scale import MultiScale
 from ar_net_jax.methods.random_policy import RandomPolicy
+from ar_net_jax.methods.scsampler import SCSampler
 from ar_net_jax.methods.uniform import Uniform
 
 ENTRY_POINTS = "ar_net_jax.methods"
 """Group of entry points by which an installed package offers methods."""
 
 _METHODS: dict[str, type[Method[Any]]] = {
-    cls.name: cls for cls in (ARNet, Uniform, LSTM, RandomPolicy, MultiScale)
+    cls.name: cls for cls in (ARNet, Uniform, LSTM, RandomPolicy, MultiScale, SCSampler)
 }
 _SHIPPED = tuple(_METHODS)
 

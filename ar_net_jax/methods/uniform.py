@@ -1,7 +1,10 @@
-"""Uniform (Table 1): one backbone on every frame, predictions averaged."""
+"""Uniform (Table 1): one backbone on every frame, predictions averaged.
+
+It is also what the cost of other methods is held against: `uniform_of` makes one of their networks.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import flax.linen as nn
@@ -11,7 +14,8 @@ import jax.numpy as jnp
 from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.config.schema import require
 from ar_net_jax.costs.network import Network
-from ar_net_jax.methods.base import Method
+from ar_net_jax.errors import UserError
+from ar_net_jax.methods.base import Method, Tree
 from ar_net_jax.methods.released import (
     LITE,
     RESOLUTIONS,
@@ -27,6 +31,8 @@ from ar_net_jax.modules.prediction import Prediction
 from ar_net_jax.ops.routing import masked_average
 
 Array = jax.Array
+
+_MODULE = "backbone_0"
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ class UniformModule(nn.Module):
             average,
             {name: jnp.sum(weights, 1)},
             {name: executed},
-            network_logits={"backbone_0": average},
+            network_logits={_MODULE: average},
         )
 
     def classify_separately(
@@ -131,7 +137,7 @@ class Uniform(Method[UniformConfig]):
         cfg = self.config
         return {
             network_name(cfg.resolution): Network(
-                path=("backbone_0",),
+                path=(_MODULE,),
                 backbone=cfg.backbone,
                 resolution=cfg.resolution,
                 outputs=cfg.num_classes,
@@ -149,3 +155,53 @@ class Uniform(Method[UniformConfig]):
 def network_name(resolution: int) -> str:
     """Name of the network at a resolution, as in a multi-backbone model."""
     return f"{resolution}px"
+
+
+def is_uniform(method: Method[Any]) -> bool:
+    """Whether a method is Uniform itself, and not one that is made from it."""
+    return type(method) is Uniform
+
+
+def uniform_of(method: Method[Any], network: str = "") -> Uniform:
+    """One network of a method on every frame, in place of what the method does.
+
+    Args:
+        method: the method under its configuration.
+        network: the network's name; by default the classifier of the highest resolution.
+
+    Raises:
+        UserError: the method has no network that takes frames.
+    """
+    chosen = method.networks()[network] if network else _highest(method)
+    shared = {field.name: getattr(method.config, field.name) for field in fields(ModelConfig)}
+    config = UniformConfig(**shared, backbone=chosen.backbone, resolution=chosen.resolution)
+    return Uniform(config)
+
+
+def cut_out(method: Method[Any], network: str, variables: Tree) -> Tree:
+    """The variables of `uniform_of(method, network)`, taken from the method's own.
+
+    Args:
+        method: the method under its configuration.
+        network: name of a network whose classifier is in its own module.
+        variables: of the method.
+    """
+    cut = method.networks()[network]
+
+    def take(tree: Tree) -> Tree:
+        for name in cut.path:
+            tree = tree.get(name, {})
+        # Where there are several heads, the first is the one that predictions come from.
+        heads = [tree[name] for name in cut.heads if name in tree]
+        parts = {"backbone": tree["backbone"]} if "backbone" in tree else {}
+        return {_MODULE: parts | ({"head": heads[0]} if heads else {})}
+
+    return {kind: take(tree) for kind, tree in variables.items()}
+
+
+def _highest(method: Method[Any]) -> Network:
+    networks = [network for network in method.networks().values() if network.backbone]
+    classifiers = [network for network in networks if network.outputs]
+    if not networks:
+        raise UserError(f"method '{method.name}' has no network that takes frames")
+    return max(classifiers or networks, key=lambda network: network.resolution)

@@ -6,11 +6,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ar_net_jax.backbones.architectures import architecture, feature_dim
-from ar_net_jax.backbones.make import make_backbone
+from ar_net_jax import backbones
 from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.errors import UserError
-from ar_net_jax.ops.resize import IMAGENET, Normalisation
+from ar_net_jax.ops.resize import Normalisation
 from ar_net_jax.ops.rng import dropout
 
 Array = jax.Array
@@ -72,19 +71,19 @@ class FrameClassifier(nn.Module):
 
     def setup(self) -> None:
         """Declares the submodules."""
-        self.backbone = make_backbone(
-            self.architecture,
+        backbone = backbones.get(self.architecture)
+        self.backbone = backbone.module(
             dtype=self.dtype,
             padding=self.padding,
             norm=self.norm,
             remat=self.remat,
         )
-        self.head = Linear(feature_dim(self.architecture), self.num_classes)
+        self.head = Linear(backbone.features, self.num_classes)
 
     @property
     def normalisation(self) -> Normalisation:
         """What the frames are to be normalised by."""
-        return IMAGENET
+        return backbones.get(self.architecture).normalisation
 
     def __call__(self, frames: Array, *, train: bool = False, keys: Array | None = None) -> Array:
         """Predicts each frame by itself.
@@ -121,6 +120,6 @@ def frame_classifier(config: ModelConfig, backbone: str) -> FrameClassifier:
 def check_backbone(name: str, path: str) -> None:
     """Raises UserError, naming the field, unless `name` is a backbone's."""
     try:
-        architecture(name)
+        backbones.get(name)
     except UserError as error:
         raise UserError(f"config.{path}: {error}") from None

@@ -12,14 +12,13 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from ar_net_jax.backbones.architectures import feature_dim
-from ar_net_jax.backbones.make import make_backbone
+from ar_net_jax import backbones
 from ar_net_jax.config.schema import require
 from ar_net_jax.modules.heads import POLICY_SALT, Linear, check_backbone
 from ar_net_jax.modules.recurrence import LSTMCell, LSTMState
 from ar_net_jax.ops.actions import ActionSpace, advance_skip
 from ar_net_jax.ops.decide import Argmax, Decide
-from ar_net_jax.ops.resize import IMAGENET, Normalisation
+from ar_net_jax.ops.resize import Normalisation
 from ar_net_jax.ops.rng import dropout
 
 Array = jax.Array
@@ -116,13 +115,9 @@ class PolicyNetwork(nn.Module):
     def setup(self) -> None:
         """Declares the submodules."""
         cfg = self.config
-        self.backbone = make_backbone(
-            cfg.backbone,
-            padding=self.padding,
-            norm=self.norm,
-            remat=self.remat,
-        )
-        width = feature_dim(cfg.backbone)
+        backbone = backbones.get(cfg.backbone)
+        self.backbone = backbone.module(padding=self.padding, norm=self.norm, remat=self.remat)
+        width = backbone.features
         self.lstm = LSTMCell(width, cfg.hidden_size)
         self.decision = Linear(cfg.hidden_size, self.space.num_actions)
         if cfg.is_action:
@@ -133,7 +128,7 @@ class PolicyNetwork(nn.Module):
     @property
     def normalisation(self) -> Normalisation:
         """What the frames are to be normalised by."""
-        return IMAGENET
+        return backbones.get(self.config.backbone).normalisation
 
     def features(self, frames: Array, *, train: bool = False, keys: Array | None = None) -> Array:
         """Features f_t of eq. 1 after dropout: normalised [N, s, s, 3] -> float32 [N, D]."""

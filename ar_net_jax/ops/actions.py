@@ -1,8 +1,8 @@
 """What may be decided about a frame, what that calls, and how a skip spreads over later frames.
 
 AR-Net's actions are numbered as in the paper (Section 3.2): first the L resolutions in descending
-order, then the M skips in ascending order. "Skip F" leaves out the frame it is chosen on and the F - 1
-frames after it; those later frames are *covered*: they carry on the skip and decide nothing.
+order, then the M skips in ascending order. "Skip F" leaves out the frame it is chosen on and the
+F - 1 frames after it; those later frames are *covered*: they carry on the skip and decide nothing.
 """
 
 from collections.abc import Mapping
@@ -27,8 +27,9 @@ class Choices:
             covers F frames with one look of the policy: 1 / F.
         overhead: the networks whose cost is that of deciding, not of what was decided. The
             efficiency loss leaves them out.
-        skip_lengths: how many frames each choice leaves out, A numbers; 0 for one that processes
-            its frame. Empty where no choice reaches beyond its own frame.
+        skip_lengths: how many frames each choice leaves out, A numbers: 0 for one that processes
+            its frame, 1 for one that leaves out that frame alone. Empty where every frame is
+            processed.
     """
 
     names: tuple[str, ...]
@@ -38,6 +39,11 @@ class Choices:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def leaves_out(self, choice: int) -> bool:
+        """Whether a frame of that choice adds nothing to the prediction."""
+        skipped = bool(self.skip_lengths) and self.skip_lengths[choice] > 0
+        return skipped or not any(per[choice] for per in self.calls.values())
 
     def count(self, one_hot: Array) -> dict[str, Array]:
         """How often each network has to run for each video.
@@ -135,12 +141,12 @@ def advance_skip(remaining: Array, length: Array) -> tuple[Array, Array]:
     return covered, jnp.maximum(counter - 1, 0)
 
 
-def apply_skips(proposals: Array, space: ActionSpace) -> tuple[Array, Array]:
+def apply_skips(proposals: Array | np.ndarray, space: ActionSpace | Choices) -> tuple[Array, Array]:
     """Turns the action proposed on every frame into the action that holds on every frame.
 
     Args:
         proposals: int32 [B, T], the action the policy would choose on each frame.
-        space: the action space.
+        space: the actions, whose `skip_lengths` say what each leaves out.
 
     Returns:
         `actions` int32 [B, T], with a skip repeated on the frames it covers, and `covered`

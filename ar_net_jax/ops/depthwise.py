@@ -71,13 +71,14 @@ def depthwise_conv(x: Array, kernel: Array, stride: int, padding: Padding) -> Ar
 
 
 class DepthwiseConv(nn.Module):
-    """Depthwise convolution without bias; its parameter is laid out as that of `nn.Conv`.
+    """Depthwise convolution; its parameters are laid out as those of `nn.Conv`.
 
     Attributes:
         kernel_size: side length of the square kernel.
         stride: the same for rows and columns.
         padding: zeros before and after, for rows and for columns.
         kernel_init: initialiser of the float32 kernel [k, k, 1, C].
+        use_bias: adds a bias that starts at zero.
         dtype: of the computation and of the result.
     """
 
@@ -85,6 +86,7 @@ class DepthwiseConv(nn.Module):
     stride: int
     padding: Padding
     kernel_init: nn.initializers.Initializer
+    use_bias: bool = False
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -92,6 +94,10 @@ class DepthwiseConv(nn.Module):
         """Maps [N, H, W, C] to [N, H', W', C]."""
         shape = (self.kernel_size, self.kernel_size, 1, x.shape[-1])
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
-        return depthwise_conv(
+        y = depthwise_conv(
             x.astype(self.dtype), kernel.astype(self.dtype), self.stride, self.padding
         )
+        if not self.use_bias:
+            return y
+        bias = self.param("bias", nn.initializers.zeros, x.shape[-1:], jnp.float32)
+        return y + bias.astype(self.dtype)

@@ -11,14 +11,19 @@ Resize = Literal["nearest", "antialias"]
 
 
 class Normalisation(NamedTuple):
-    """What frames are normalised by before a network: mean and deviation of RGB in [0, 1]."""
+    """What a network's frames are normalised by.
+
+    Attributes:
+        mean: of red, green and blue in [0, 1], which is subtracted.
+        std: of the same, by which the rest is divided.
+    """
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
 
 IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""ImageNet's statistics, which most networks were trained with."""
+"""Statistics of ImageNet's photographs, by which most published weights expect their frames."""
 
 
 def nearest_indices(source: int, target: int) -> np.ndarray:
@@ -41,7 +46,7 @@ def prepare_frames(
         frames: uint8 [..., S, S, 3].
         size: target side in pixels.
         resize: `nearest` with the released index rule, or `antialias` (triangle filter).
-        normalisation: what the network was trained with.
+        normalisation: mean and deviation that the network expects.
 
     Returns:
         float32 [..., size, size, 3].
@@ -53,5 +58,5 @@ def prepare_frames(
     x = frames.astype(jnp.float32)
     if source != size and resize == "antialias":
         x = jax.image.resize(x, (*x.shape[:-3], size, size, 3), "linear", antialias=True)
-    mean, std = (np.array(values, np.float32) for values in normalisation)
+    mean, std = (np.asarray(each, np.float32) for each in normalisation)
     return x * (1.0 / (255.0 * std)) - mean / std

@@ -1,166 +1,231 @@
-"""What a model costs: every action and network, and a video under a usage of the actions."""
+"""What a model costs: every network and choice, and a video under a usage of the choices."""
 
-from collections.abc import Sequence
+import math
+from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 import rich.box
 import rich.console
 import rich.table
 
-from ar_net_jax.backbones.architectures import COST_CONVENTIONS, EfficientNetSpec, architecture
-from ar_net_jax.config.model import ModelConfig
-from ar_net_jax.costs.model_costs import model_cost_table
-from ar_net_jax.costs.parts import Part, model_parts
+from ar_net_jax import backbones
+from ar_net_jax.config.model import CONVENTIONS, Convention
+from ar_net_jax.costs import Network, usage_gflops
 from ar_net_jax.costs.usage import parse_usage
 from ar_net_jax.costs.xla import xla_gmacs
 from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config
+from ar_net_jax.methods import Method
 
-_PER = ("gflops_per_frame", "gflops_per_video")
+ByConvention = dict[Convention, float]
+
+# Columns that hold words.
+_TEXT = ("Backbone", "Runs per frame")
 _CONVENTIONS_NOTE = (
     "GFLOPs are multiply-accumulates in 1e9. macs: convolutions and matrix products. paper: with "
     "BatchNorm terms, the paper's LSTM formula and the published EfficientNet figures. XLA: half "
     "of the operations that XLA counts in one frame; it leaves out taps on padding and adds "
     "elementwise work. /f and /V: per frame and per video."
 )
-_EFFICIENTNET_NOTE = (
-    "EfficientNet under paper: the published figure, taken to be for 224 px although it is for "
-    "the variant's native size; this overstates the larger variants. macs is what is computed."
-)
 
 
-def cost_figures(
+@dataclass(frozen=True)
+class NetworkCost:
+    """What one call of a network costs.
+
+    Attributes:
+        name: of the network.
+        resolution: side of its frames in pixels; None where it takes none.
+        backbone: name of its architecture; None likewise.
+        parameters: that it holds.
+        gflops: of a call; 0 where nothing uses the result.
+        xla_gmacs: by XLA's count; None where there is none.
+    """
+
+    name: str
+    resolution: int | None
+    backbone: str | None
+    parameters: int
+    gflops: ByConvention
+    xla_gmacs: float | None
+
+
+@dataclass(frozen=True)
+class ChoiceCost:
+    """What a frame spent in a choice costs.
+
+    Attributes:
+        name: of the choice.
+        calls: of each network that it needs, per frame.
+        gflops: of all of them.
+    """
+
+    name: str
+    calls: dict[str, float]
+    gflops: ByConvention
+
+
+@dataclass(frozen=True)
+class VideoCost:
+    """What a video costs.
+
+    Attributes:
+        usage: share of frames by choice; None where there is one choice.
+        num_frames: of the video.
+        gflops_per_frame: of a mean frame.
+        gflops_per_video: of all frames.
+    """
+
+    usage: dict[str, float] | None
+    num_frames: int
+    gflops_per_frame: ByConvention
+    gflops_per_video: ByConvention
+
+
+@dataclass(frozen=True)
+class ModelCosts:
+    """What a model costs.
+
+    Attributes:
+        method: the method's name.
+        networks: every network once.
+        choices: what may be decided about a frame.
+        videos: under the given usage, or with each choice on all frames.
+        parameters: of the whole model.
+        notes: what a reader has to know of the figures.
+    """
+
+    method: str
+    networks: tuple[NetworkCost, ...]
+    choices: tuple[ChoiceCost, ...]
+    videos: tuple[VideoCost, ...]
+    parameters: int
+    notes: tuple[str, ...]
+
+
+def model_costs(
     config: Config, *, usage: str | None = None, num_frames: int | None = None
-) -> dict[str, Any]:
-    """What a model costs, as JSON holds it.
+) -> ModelCosts:
+    """What a model costs, in both conventions.
 
     Args:
         config: of the model.
-        usage: as for `parse_usage`; only for a model that chooses actions. Without it, such a model
-            is costed with each action on all frames.
+        usage: as for `parse_usage`; only for a method with several choices. Without it, such a
+            model is costed with each choice on all frames.
         num_frames: frames of a video; by default the sum of `usage` where it counts frames, else
             the config's.
 
-    Returns:
-        `actions` and, for what runs besides them, `networks`: rows with `name`, `resolution`,
-        `backbone`, `parameters`, `gflops` by convention and `xla_gmacs`, per frame. `videos`: rows
-        with `usage` (share by action, None where nothing is chosen), `num_frames`,
-        `gflops_per_frame` and `gflops_per_video` by convention. The total `parameters`; `notes`.
-
     Raises:
-        UserError: a usage that does not fit the actions.
+        UserError: a usage that does not fit the choices.
     """
-    model = config.model
-    chooses = model.approach in ("ar_net", "random_policy")
-    if usage is not None and not chooses:
-        raise UserError(
-            f"--usage: approach '{model.approach}' runs all of its networks on every frame; leave "
-            "it out, --num_frames sets the length of the video"
-        )
-    shares, counted = np.eye(model.space.num_actions if chooses else 1), None
+    method = config.build_method()
+    choices, networks = method.choices, method.networks()
+    shares, counted = np.eye(len(choices)), None
     if usage is not None:
-        share, counted = parse_usage(usage, model.space.names)
+        if len(choices) == 1:
+            raise UserError(
+                f"--usage: method '{method.name}' treats every frame alike; leave it out, "
+                "--num_frames sets the length of the video"
+            )
+        share, counted = parse_usage(usage, choices.names)
         shares = share[None]
     frames = num_frames or counted or config.data.num_frames
-    parts = model_parts(model)
-    published = any(
-        isinstance(architecture(p.backbone), EfficientNetSpec) for p in parts if p.backbone
+    counts = method.parameter_counts()
+    leaves = jax.tree.leaves(method.variable_shapes()["params"])
+    notes = [backbones.get(n.backbone).paper_note for n in networks.values() if n.backbone]
+    return ModelCosts(
+        method=method.name,
+        networks=tuple(_network_cost(name, n, counts[name]) for name, n in networks.items()),
+        choices=_choice_costs(method),
+        videos=tuple(_video_cost(method, share, frames) for share in shares),
+        parameters=sum(math.prod(leaf.shape) for leaf in leaves),
+        notes=(_CONVENTIONS_NOTE, *dict.fromkeys(note for note in notes if note)),
     )
-    return {
-        "approach": model.approach,
-        "actions": _action_rows(model, parts),
-        "networks": [_network_row(model, part) for part in parts[len(model.backbones) :]],
-        "videos": [_video_row(model, share, frames, chooses) for share in shares],
-        "parameters": sum(part.parameters for part in parts),
-        "notes": [_CONVENTIONS_NOTE] + [_EFFICIENTNET_NOTE] * published,
-    }
 
 
-def print_costs(figures: dict[str, Any], console: rich.console.Console | None = None) -> None:
-    """Prints what `cost_figures` returned; to the terminal where no console is given."""
+def print_costs(costs: ModelCosts, console: rich.console.Console | None = None) -> None:
+    """Prints what a model costs; to the terminal where no console is given."""
     console = console or rich.console.Console()
-    networks = _table("Part", "px", "Backbone", "Parameters", *_headings(""), "XLA")
-    for row in [*figures["actions"], *figures["networks"]]:
+    networks = _table("Network", "px", "Backbone", "Parameters", *_headings(""), "XLA")
+    for network in costs.networks:
         networks.add_row(
-            row["name"],
-            str(row["resolution"] or ""),
-            row["backbone"] or "",
-            "in policy" if row.get("in_policy") else f"{row['parameters']:,}",
-            *(_gflops(row["gflops"][name]) for name in COST_CONVENTIONS),
-            "" if row["xla_gmacs"] is None else _gflops(row["xla_gmacs"]),
+            network.name,
+            str(network.resolution or ""),
+            network.backbone or "",
+            f"{network.parameters:,}",
+            *(_gflops(network.gflops[name]) for name in CONVENTIONS),
+            "" if network.xla_gmacs is None else _gflops(network.xla_gmacs),
         )
     console.print(networks)
+    choices = _table("Choice", "Runs per frame", *_headings("/f"))
+    for choice in costs.choices:
+        runs = " + ".join(_times(count) + name for name, count in choice.calls.items())
+        choices.add_row(choice.name, runs, *(_gflops(choice.gflops[name]) for name in CONVENTIONS))
+    console.print(choices)
     videos = _table("Video", "Frames", *_headings("/f"), *_headings("/V"))
-    for row in figures["videos"]:
-        per = [row[key][name] for key in _PER for name in COST_CONVENTIONS]
-        videos.add_row(
-            _usage_text(row["usage"]), str(row["num_frames"]), *(f"{x:.4g}" for x in per)
-        )
+    for video in costs.videos:
+        per = [d[name] for d in (video.gflops_per_frame, video.gflops_per_video) for name in d]
+        videos.add_row(_usage_text(video), str(video.num_frames), *(f"{x:.4g}" for x in per))
     console.print(videos)
-    console.print(f"{figures['parameters']:,} parameters in all.")
-    for note in figures["notes"]:
+    console.print(f"{costs.parameters:,} parameters in all.")
+    for note in costs.notes:
         console.print(note, style="dim")
 
 
-def _action_rows(model: ModelConfig, parts: Sequence[Part]) -> list[dict[str, Any]]:
-    """One row per action; what the policy computes anyway costs nothing on top."""
-    rows = [_network_row(model, part) for part in parts[: len(model.backbones)]]
-    for name in model.space.names[len(rows) :]:
-        served = len(rows) < model.space.num_resolutions
-        rows.append(
-            {
-                "name": name,
-                "resolution": model.policy.resolution if served else None,
-                "backbone": model.policy.backbone if served else None,
-                "parameters": 0,
-                "gflops": dict.fromkeys(COST_CONVENTIONS, 0.0),
-                "xla_gmacs": None,
-                "in_policy": served,
-            }
-        )
-    return rows
-
-
-def _network_row(model: ModelConfig, part: Part) -> dict[str, Any]:
+def _network_cost(name: str, network: Network, parameters: int) -> NetworkCost:
     xla = None
-    if part.backbone:
-        xla = xla_gmacs(part.backbone, part.resolution, part.num_classes, model.padding)
-    return {
-        "name": part.name,
-        "resolution": part.resolution,
-        "backbone": part.backbone,
-        "parameters": part.parameters,
-        "gflops": dict(part.gflops),
-        "xla_gmacs": xla,
+    if network.backbone:
+        xla = xla_gmacs(network.backbone, network.resolution, network.outputs, network.padding)
+    return NetworkCost(
+        name,
+        resolution=network.resolution or None,
+        backbone=network.backbone or None,
+        parameters=parameters,
+        gflops={c: network.gflops(c) if network.charged else 0.0 for c in CONVENTIONS},
+        xla_gmacs=xla,
+    )
+
+
+def _choice_costs(method: Method[Any]) -> tuple[ChoiceCost, ...]:
+    choices = method.choices
+    gflops = {convention: method.choice_gflops(convention) for convention in CONVENTIONS}
+    return tuple(
+        ChoiceCost(
+            name,
+            calls={network: per[i] for network, per in choices.calls.items() if per[i]},
+            gflops={convention: float(costs[i]) for convention, costs in gflops.items()},
+        )
+        for i, name in enumerate(choices.names)
+    )
+
+
+def _video_cost(method: Method[Any], share: np.ndarray, num_frames: int) -> VideoCost:
+    networks, choices = method.networks(), method.choices
+    per = {
+        frames: {c: usage_gflops(networks, choices, share, c, frames) for c in CONVENTIONS}
+        for frames in {1, num_frames}
     }
+    usage = dict(zip(choices.names, share.tolist(), strict=True)) if len(choices) > 1 else None
+    return VideoCost(usage, num_frames, per[1], per[num_frames])
 
 
-def _video_row(
-    model: ModelConfig, share: np.ndarray, num_frames: int, chooses: bool
-) -> dict[str, Any]:
-    tables = {name: model_cost_table(model, name) for name in COST_CONVENTIONS}
-    return {
-        "usage": dict(zip(model.space.names, share.tolist())) if chooses else None,
-        "num_frames": num_frames,
-        "gflops_per_frame": {name: float(t.per_frame(share)) for name, t in tables.items()},
-        "gflops_per_video": {
-            name: float(t.per_video(share, num_frames)) for name, t in tables.items()
-        },
-    }
-
-
-def _usage_text(usage: dict[str, float] | None) -> str:
-    if usage is None:
+def _usage_text(video: VideoCost) -> str:
+    if video.usage is None:
         return "every frame alike"
-    used = {name: share for name, share in usage.items() if share}
+    used = {name: share for name, share in video.usage.items() if share}
     if len(used) == 1:
         return f"always {next(iter(used))}"
     return "the given usage"
 
 
+def _times(count: float) -> str:
+    return "" if count == 1 else f"{count:.3g} "
+
+
 def _headings(suffix: str) -> list[str]:
-    return [f"{name}{suffix}" for name in COST_CONVENTIONS]
+    return [f"{name}{suffix}" for name in CONVENTIONS]
 
 
 def _gflops(value: float) -> str:
@@ -172,5 +237,5 @@ def _table(name: str, *columns: str) -> rich.table.Table:
     table = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
     table.add_column(name, no_wrap=True)
     for column in columns:
-        table.add_column(column, justify="left" if column == "Backbone" else "right", no_wrap=True)
+        table.add_column(column, justify="left" if column in _TEXT else "right", no_wrap=True)
     return table

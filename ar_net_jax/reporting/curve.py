@@ -1,8 +1,9 @@
-"""curve.png: mAP against GFLOPs per video, or time, every approach a labelled point."""
+"""curve.png: mAP against GFLOPs per video, or time, every model a labelled point."""
 
 import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib.figure
@@ -13,88 +14,98 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from ar_net_jax.config.model import Convention
+from ar_net_jax.evaluation.comparison import Role
+
 _INK, _GREY, _LINE = "#222222", "#8a8f98", "#3b6ea8"
-_OURS, _OTHER = "#d1382c", "#5b6470"
+_HIGHLIGHT, _OTHER = "#d1382c", "#5b6470"
+_LOOKS: dict[Role, dict[str, Any]] = {
+    "adaptive": {"marker": "*", "s": 330, "color": _HIGHLIGHT},
+    "uniform": {"marker": "o", "s": 52, "color": _LINE},
+    "other": {"marker": "D", "s": 46, "color": _OTHER},
+}
 # Offsets of a label from its point, in points, the preferred first.
 _ANGLES = np.deg2rad([90, 270, 45, 135, 0, 180, 315, 225])
 _DISTANCES = (11, 20, 32, 46)
 
 
+@dataclass(frozen=True)
+class Point:
+    """A model on the curve.
+
+    Attributes:
+        label: its title.
+        role: `uniform` points are joined by a line in order of cost, `adaptive` ones highlighted.
+        cost: above 0.
+        mean_ap: mAP in percent.
+    """
+
+    label: str
+    role: Role
+    cost: float
+    mean_ap: float
+
+
+def gflops_label(conventions: Iterable[Convention]) -> str:
+    """The label of an axis of GFLOPs per video, counted in these conventions."""
+    return f"GFLOPs per video ({', '.join(dict.fromkeys(conventions))}; log scale)"
+
+
 def plot_curve(
     path: str | os.PathLike[str],
-    results: Sequence[Mapping[str, Any]],
-    chance: Mapping[str, float] | None = None,
-    *,
-    x: str = "gflops_per_video",
-    x_label: str | None = None,
+    points: Sequence[Point],
+    cost_label: str,
+    chance: float | None = None,
 ) -> None:
     """Draws the accuracy-cost curve (Figure 3 of the paper).
 
-    Approaches whose name starts with "Uniform" are joined by a line in order of cost; names that
-    start with "AR-Net" are highlighted.
-
     Args:
-      path: of the PNG.
-      results: mappings with `approach`, `mAP` in percent, `gflops_per_video` > 0 and
-        `gflops_convention`.
-      chance: `mAP` in percent of guessing, drawn as a line.
-      x: the key of the cost, > 0, such as a measured time.
-      x_label: of the axis; GFLOPs and their convention by default.
+        path: of the PNG.
+        points: the models.
+        cost_label: of the axis.
+        chance: mAP in percent of guessing, drawn as a line.
     """
     figure = matplotlib.figure.Figure(figsize=(8, 5.2), dpi=200, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    points = np.array([(r[x], r["mAP"]) for r in results], float)
-    if x_label is None:
-        conventions = dict.fromkeys(r["gflops_convention"] for r in results)
-        x_label = f"GFLOPs per video ({', '.join(conventions)}; log scale)"
-    _frame(axes, points, x_label, chance)
-    uniform = sorted(
-        point for point, r in zip(points.tolist(), results) if r["approach"].startswith("Uniform")
-    )
+    places = np.array([(point.cost, point.mean_ap) for point in points], float)
+    _frame(axes, places, cost_label, chance)
+    uniform = sorted((p.cost, p.mean_ap) for p in points if p.role == "uniform")
     if len(uniform) > 1:
         axes.plot(*zip(*uniform), color=_LINE, linewidth=1.6, alpha=0.55, zorder=2)
     texts = []
-    for point, result in zip(points, results):
-        look = _look(result["approach"])
-        axes.scatter(*point, zorder=3, edgecolor="white", linewidth=0.8, **look)
+    for place, point in zip(places, points):
+        look = _LOOKS[point.role]
+        axes.scatter(*place, zorder=3, edgecolor="white", linewidth=0.8, **look)
+        highlighted = point.role == "adaptive"
         texts.append(
             axes.annotate(
-                result["approach"],
-                point,
+                point.label,
+                place,
                 xytext=(0, 0),
                 textcoords="offset points",
                 ha="center",
                 va="center",
-                fontsize=11 if look["color"] == _OURS else 9,
-                fontweight="bold" if look["color"] == _OURS else "normal",
+                fontsize=11 if highlighted else 9,
+                fontweight="bold" if highlighted else "normal",
                 color=_INK if look["color"] == _OTHER else look["color"],
                 zorder=4,
             )
         )
-    _place_labels(axes, texts, points, uniform)
+    _place_labels(axes, texts, places, uniform)
     figure.savefig(path)
-
-
-def _look(approach: str) -> dict[str, Any]:
-    """Marker of an approach."""
-    if approach.startswith("AR-Net"):
-        return {"marker": "*", "s": 330, "color": _OURS}
-    if approach.startswith("Uniform"):
-        return {"marker": "o", "s": 52, "color": _LINE}
-    return {"marker": "D", "s": 46, "color": _OTHER}
 
 
 def _frame(
     axes: Axes,
     points: np.ndarray,
     x_label: str,
-    chance: Mapping[str, float] | None,
+    chance: float | None,
 ) -> None:
     """Limits, scale, axis labels and the chance line."""
     (low_x, low_y), (high_x, high_y) = points.min(axis=0), points.max(axis=0)
     if chance is not None:
-        low_y = min(low_y, chance["mAP"])
+        low_y = min(low_y, chance)
     margin = max(0.1 * (high_y - low_y), 1.0)
     axes.set_ylim(low_y - margin, high_y + margin)
     axes.set_xscale("log")
@@ -111,10 +122,10 @@ def _frame(
     axes.spines[["left", "bottom"]].set_color(_GREY)
     axes.tick_params(colors=_OTHER, which="both")
     if chance is not None:
-        axes.axhline(chance["mAP"], color=_GREY, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
+        axes.axhline(chance, color=_GREY, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
         axes.annotate(
-            f"chance {chance['mAP']:.1f}",
-            (1, chance["mAP"]),
+            f"chance {chance:.1f}",
+            (1, chance),
             xycoords=("axes fraction", "data"),
             xytext=(-4, 3),
             textcoords="offset points",

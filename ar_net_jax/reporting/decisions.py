@@ -1,8 +1,8 @@
 """decisions.png: what the policy made of the frames of a few videos (Figure 4 of the paper)."""
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import matplotlib.figure
 import matplotlib.patches
@@ -17,27 +17,44 @@ _GAP, _HEADER, _CAPTION, _BETWEEN = 0.06, 0.36, 0.2, 0.22
 _SIDE_INCHES = 1.05
 
 
-def plot_decisions(path: str | os.PathLike[str], videos: Sequence[Mapping[str, Any]]) -> None:
-    """Draws per video the sampled frames above and what the policy made of each below.
+@dataclass(frozen=True)
+class DecidedVideo:
+    """A video with what was decided about it.
+
+    Attributes:
+        frames: uint8 [T, H, W, 3], the sampled frames.
+        sides: of each frame as the prediction saw it, in pixels; 0 where it was left out.
+        captions: what was decided about each frame, in a word or two.
+        full_side: of a frame seen whole, in pixels.
+        labels: names of the video's classes.
+        prediction: name of the best scored class, green if it is one of the labels.
+        gflops: cost of the video.
+        gflops_convention: how it was counted.
+    """
+
+    frames: np.ndarray
+    sides: Sequence[int]
+    captions: Sequence[str]
+    full_side: int
+    labels: Sequence[str]
+    prediction: str
+    gflops: float
+    gflops_convention: str
+
+
+def plot_decisions(path: str | os.PathLike[str], videos: Sequence[DecidedVideo]) -> None:
+    """Draws per video the sampled frames above and what was made of each below.
 
     Args:
-      path: of the PNG.
-      videos: one mapping per video with
-        `frames`: uint8 [T, H, W, 3], the sampled frames;
-        `actions`: int [T], a skip repeated on the frames it covers;
-        `resolutions`: descending sides in pixels; action i < len(resolutions) uses the i-th, any
-        other action is a skip;
-        `action_names`: one name per action, written below the frame;
-        `labels`: names of the video's classes;
-        `prediction`: name of the best scored class, green if it is one of the labels;
-        `gflops`: cost of the video, and `gflops_convention`: how it was counted.
+        path: of the PNG.
+        videos: from top to bottom.
 
     Raises:
-      ValueError: if there is no video.
+        ValueError: there is no video.
     """
     if not videos:
         raise ValueError("plot_decisions: there is no video to draw")
-    steps = max(len(video["actions"]) for video in videos)
+    steps = max(len(video.sides) for video in videos)
     height_of_video = _HEADER + 2 + _GAP + _CAPTION
     width = steps + (steps - 1) * _GAP
     height = len(videos) * (height_of_video + _BETWEEN) - _BETWEEN
@@ -57,18 +74,17 @@ def plot_decisions(path: str | os.PathLike[str], videos: Sequence[Mapping[str, A
     figure.savefig(path, facecolor="white")
 
 
-def _draw_video(axes: Axes, video: Mapping[str, Any], top: float, width: float) -> None:
+def _draw_video(axes: Axes, video: DecidedVideo, top: float, width: float) -> None:
     """Header, the row of frames, and the row of what the policy saw of them."""
     _draw_header(axes, video, top, width)
     above = top + _HEADER
     below = above + 1 + _GAP
-    resolutions = video["resolutions"]
-    for t, (frame, action) in enumerate(zip(video["frames"], video["actions"])):
+    seen_frames = zip(video.frames, video.sides, video.captions, strict=True)
+    for t, (frame, side, caption) in enumerate(seen_frames):
         left = t * (1 + _GAP)
         _draw_frame(axes, frame, left, above, side=1.0)
-        name = video["action_names"][action]
-        if action < len(resolutions):
-            share = resolutions[action] / resolutions[0]
+        if side:
+            share = side / video.full_side
             seen = _shrunk(frame, share)
             # Standing on one line, the sizes compare at a glance.
             _draw_frame(axes, seen, left + (1 - share) / 2, below + 1 - share, side=share)
@@ -87,29 +103,29 @@ def _draw_video(axes: Axes, video: Mapping[str, Any], top: float, width: float) 
         axes.text(
             left + 0.5,
             below + 1 + _CAPTION / 2,
-            name,
+            caption,
             ha="center",
             va="center",
             fontsize=7.5,
-            color=_INK if action < len(resolutions) else _GREY,
+            color=_INK if side else _GREY,
         )
 
 
-def _draw_header(axes: Axes, video: Mapping[str, Any], top: float, width: float) -> None:
+def _draw_header(axes: Axes, video: DecidedVideo, top: float, width: float) -> None:
     """Label and prediction on the left, cost on the right."""
     middle = top + _HEADER * 0.45
-    correct = video["prediction"] in video["labels"]
+    correct = video.prediction in video.labels
     label = axes.text(
         0,
         middle,
-        " + ".join(video["labels"]),
+        " + ".join(video.labels),
         va="center",
         fontsize=10.5,
         fontweight="bold",
         color=_INK,
     )
     axes.annotate(
-        f"{'✓' if correct else '✗'} predicted {video['prediction']}",
+        f"{'✓' if correct else '✗'} predicted {video.prediction}",
         xy=(1, 0.5),
         xycoords=label,
         xytext=(9, 0),
@@ -121,7 +137,7 @@ def _draw_header(axes: Axes, video: Mapping[str, Any], top: float, width: float)
     axes.text(
         width,
         middle,
-        f"{video['gflops']:.3g} GFLOPs ({video['gflops_convention']})",
+        f"{video.gflops:.3g} GFLOPs ({video.gflops_convention})",
         ha="right",
         va="center",
         fontsize=9.5,

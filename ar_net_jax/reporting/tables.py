@@ -13,13 +13,15 @@ import rich.box
 import rich.console
 import rich.table
 
-from ar_net_jax.reporting.curve import plot_curve
+from ar_net_jax.config.model import Convention
+from ar_net_jax.evaluation.comparison import Row
+from ar_net_jax.evaluation.evaluate import Speed
+from ar_net_jax.reporting.curve import Point, gflops_label, plot_curve
 
-_REQUIRED = ("approach mAP top1 gflops_per_frame gflops_per_video gflops_convention usage").split()
 # Short enough for a terminal of 80 columns; /f and /V, per frame and per video, as in the paper.
-_COLUMNS = ("Approach", "mAP (%)", "Top-1 (%)", "GFLOPs/f", "GFLOPs/V", "Counted")
+_COLUMNS = ("Method", "mAP (%)", "Top-1 (%)", "GFLOPs/f", "GFLOPs/V", "Counted")
 _SPEED = "Videos/s"
-_CONVENTIONS = {
+_CONVENTIONS: dict[Convention, str] = {
     "macs": "`macs`: multiply-accumulates of convolutions and matrix products, in 1e9",
     "paper": (
         "`paper`: multiply-accumulates in 1e9 plus two per BatchNorm output, the paper's LSTM "
@@ -29,130 +31,121 @@ _CONVENTIONS = {
 
 
 def write_report(
-    directory: str | os.PathLike[str],
-    results: Sequence[Mapping[str, Any]],
-    context: Mapping[str, Any],
+    directory: str | os.PathLike[str], rows: Sequence[Row], context: Mapping[str, Any]
 ) -> None:
     """Writes `results.json`, `table.md` and `curve.png`.
 
     Args:
-      directory: made if need be.
-      results: one mapping per approach with `approach`, `mAP` and `top1` in percent,
-        `gflops_per_frame`, `gflops_per_video`, `gflops_convention` and `usage` (action name ->
-        share of frames, or None without a policy). With `videos_per_second` and
-        `speed_batch_size` in all, speed gets a column. More keys are kept in `results.json`.
-      context: what stands beside `results` in `results.json`: `config`, `seed`, `versions`,
-        `durations` (seconds), `chance` (`metrics.chance_level`), and anything more. Tuples become
-        lists, numpy values numbers, non-finite numbers null.
-
-    Raises:
-      ValueError: if a result lacks a key.
+        directory: made if need be.
+        rows: of the comparison. Speed gets a column where all have it.
+        context: what stands beside `results` in `results.json`: `config`, `seed`, `versions`,
+            `durations` (seconds), `chance` (`metrics.chance_level`), and anything more. Tuples
+            become lists, numpy values numbers, non-finite numbers null.
     """
-    for result in results:
-        missing = [key for key in _REQUIRED if key not in result]
-        if missing:
-            raise ValueError(f"result {result.get('approach')!r} lacks {', '.join(missing)}")
     folder = pathlib.Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    document = plain_json({"results": list(results), **context})
+    document = plain_json({"results": [row.to_json() for row in rows], **context})
     (folder / "results.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     chance = context.get("chance")
-    (folder / "table.md").write_text(markdown_table(results, chance), encoding="utf-8")
-    plot_curve(folder / "curve.png", results, chance)
+    (folder / "table.md").write_text(markdown_table(rows, chance), encoding="utf-8")
+    points = [
+        Point(row.method, row.role, row.figures.gflops_per_video, row.figures.mAP) for row in rows
+    ]
+    label = gflops_label(row.figures.gflops_convention for row in rows)
+    plot_curve(folder / "curve.png", points, label, chance["mAP"] if chance else None)
 
 
-def markdown_table(
-    results: Sequence[Mapping[str, Any]], chance: Mapping[str, float] | None = None
-) -> str:
-    """The comparison as Markdown: figures, how they were counted, and what the policies chose.
+def markdown_table(rows: Sequence[Row], chance: Mapping[str, float] | None = None) -> str:
+    """The comparison as Markdown: figures, how they were counted, and what was chosen.
 
     Args:
-      results: as for `write_report`.
-      chance: `mAP` and `top1` in percent of guessing; its row comes last.
+        rows: of the comparison.
+        chance: `mAP` and `top1` in percent of guessing; its row comes last.
 
     Returns:
-      Markdown, its columns aligned for reading as plain text too.
+        Markdown, its columns aligned for reading as plain text too.
     """
-    rows = _rows(results, chance)
-    for row, result in zip(rows, results):
-        if _is_ours(result):
-            row[0] = f"**{row[0]}**"
-    parts = [aligned_table(_columns(results), rows)]
-    counted = dict.fromkeys(result["gflops_convention"] for result in results)
+    cells = _cells(rows, chance)
+    for line, row in zip(cells, rows):
+        if row.role == "adaptive":
+            line[0] = f"**{line[0]}**"
+    parts = [aligned_table(_columns(rows), cells)]
+    counted = dict.fromkeys(row.figures.gflops_convention for row in rows)
     parts.append(
         "GFLOPs per frame (/f) and per video (/V, all of its sampled frames), counted as "
-        + "; ".join(_CONVENTIONS.get(name, f"`{name}`") for name in counted)
+        + "; ".join(_CONVENTIONS[name] for name in counted)
         + "."
     )
-    if _is_timed(results):
-        size = results[0]["speed_batch_size"]
-        parts.append(f"Videos/s: measured on this machine, the model alone, {size} videos at once.")
-    with_policy = [result for result in results if result["usage"]]
-    if with_policy:
-        names = list(dict.fromkeys(name for r in with_policy for name in r["usage"]))
-        usage_rows = [
-            [r["approach"], *(_share(r["usage"].get(name)) for name in names)] for r in with_policy
+    speeds = _speeds(rows)
+    if speeds:
+        parts.append(
+            "Videos/s: measured on this machine, the model alone, "
+            f"{speeds[0].speed_batch_size} videos at once."
+        )
+    usages = {row.method: row.figures.usage for row in rows if row.figures.usage}
+    if usages:
+        names = list(dict.fromkeys(name for usage in usages.values() for name in usage))
+        shares = [
+            [method, *(_share(usage.get(name)) for name in names)]
+            for method, usage in usages.items()
         ]
         parts.append("Share of frames on which the policy took each action:")
-        parts.append(aligned_table(["Approach", *names], usage_rows))
+        parts.append(aligned_table(["Method", *names], shares))
     return "\n\n".join(parts) + "\n"
 
 
 def print_table(
-    results: Sequence[Mapping[str, Any]],
+    rows: Sequence[Row],
     chance: Mapping[str, float] | None = None,
     *,
     console: rich.console.Console | None = None,
 ) -> None:
-    """Prints the comparison on the terminal, AR-Net in bold.
+    """Prints the comparison on the terminal, adaptive methods in bold.
 
     Args:
-      results: as for `write_report`.
-      chance: as for `markdown_table`.
-      console: where to; the terminal by default.
+        rows: of the comparison.
+        chance: as for `markdown_table`.
+        console: where to; the terminal by default.
     """
     table = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
-    columns = _columns(results)
+    columns = _columns(rows)
     for column, align in zip(columns, _alignments(len(columns))):
         table.add_column(column, justify=align, no_wrap=align == "right")
-    styles = ["bold green" if _is_ours(result) else None for result in results]
-    for row, style in zip(_rows(results, chance), [*styles, "dim"]):
-        table.add_row(*row, style=style)
+    styles = ["bold green" if row.role == "adaptive" else None for row in rows]
+    for line, style in zip(_cells(rows, chance), [*styles, "dim"]):
+        table.add_row(*line, style=style)
     (console or rich.console.Console()).print(table)
 
 
-def _rows(
-    results: Sequence[Mapping[str, Any]], chance: Mapping[str, float] | None
-) -> list[list[str]]:
-    rows = [
+def _cells(rows: Sequence[Row], chance: Mapping[str, float] | None) -> list[list[str]]:
+    lines = [
         [
-            result["approach"],
-            f"{result['mAP']:.1f}",
-            f"{result['top1']:.1f}",
-            _gflops(result["gflops_per_frame"]),
-            _gflops(result["gflops_per_video"]),
-            result["gflops_convention"],
+            row.method,
+            f"{row.figures.mAP:.1f}",
+            f"{row.figures.top1:.1f}",
+            _gflops(row.figures.gflops_per_frame),
+            _gflops(row.figures.gflops_per_video),
+            row.figures.gflops_convention,
         ]
-        for result in results
+        for row in rows
     ]
     if chance is not None:
-        rows.append(["Chance", f"{chance['mAP']:.1f}", f"{chance['top1']:.1f}", "", "", ""])
-    if _is_timed(results):
-        for row, result in itertools.zip_longest(rows, results):
-            row.append(f"{result['videos_per_second']:.0f}" if result else "")
-    return rows
+        lines.append(["Chance", f"{chance['mAP']:.1f}", f"{chance['top1']:.1f}", "", "", ""])
+    speeds = _speeds(rows)
+    if speeds:
+        for line, speed in itertools.zip_longest(lines, speeds):
+            line.append(f"{speed.videos_per_second:.0f}" if speed else "")
+    return lines
 
 
-def _columns(results: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    return (*_COLUMNS, _SPEED) if _is_timed(results) else _COLUMNS
+def _columns(rows: Sequence[Row]) -> tuple[str, ...]:
+    return (*_COLUMNS, _SPEED) if _speeds(rows) else _COLUMNS
 
 
-def _is_timed(results: Sequence[Mapping[str, Any]]) -> bool:
-    return all("videos_per_second" in result for result in results)
-
-
-def _is_ours(result: Mapping[str, Any]) -> bool:
-    return result["approach"].startswith("AR-Net")
+def _speeds(rows: Sequence[Row]) -> list[Speed]:
+    """Speed of every row; empty where one has none."""
+    speeds = [row.speed for row in rows if row.speed is not None]
+    return speeds if len(speeds) == len(rows) else []
 
 
 def _gflops(value: float) -> str:

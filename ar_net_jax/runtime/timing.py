@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import jax
@@ -52,7 +53,22 @@ def time_interleaved(
     return {key: np.array(values) for key, values in seconds.items()}
 
 
-def summarise(seconds: np.ndarray) -> dict[str, float]:
-    """`p50` and `p99` of times in seconds, and how many `calls` they are drawn from."""
+@dataclass(frozen=True)
+class Latency:
+    """Times of one call in seconds.
+
+    Attributes:
+        p50: the median.
+        p99: what one call in a hundred exceeds.
+        calls: that it is drawn from.
+    """
+
+    p50: float
+    p99: float
+    calls: int
+
+
+def summarise(seconds: np.ndarray) -> Latency:
+    """The latency of a call that was timed again and again."""
     p50, p99 = np.percentile(seconds, [50, 99])
-    return {"p50": float(p50), "p99": float(p99), "calls": len(seconds)}
+    return Latency(float(p50), float(p99), len(seconds))

@@ -103,7 +103,7 @@ def _check_stage(config: Config, index: int, mesh: Mesh) -> StageCheck:
 
 
 def _batch(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
-    rows, size = config.data.batch_size, config.model.image_size
+    rows, size = config.data.batch_size, config.build_method().image_size
     shapes = {
         "frames": ((rows, config.data.num_frames, size, size, 3), jnp.uint8),
         "labels": ((rows, _MAX_LABELS), jnp.int32),

@@ -1,28 +1,26 @@
-"""A whole ImageNet classifier as a model of the Uniform approach: backbone and head."""
+"""A whole ImageNet classifier as a model of the method Uniform: backbone and head."""
 
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
-from ar_net_jax.backbones.architectures import EfficientNetSpec, architecture, feature_dim
-from ar_net_jax.backbones.layouts import backbone_entries, backbone_layouts
+from ar_net_jax import backbones
 from ar_net_jax.config.pretrained import PretrainedConfig
+from ar_net_jax.costs.network import Network
 from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config, apply_overrides
-from ar_net_jax.modules.multi_backbone import backbone_name
+from ar_net_jax.methods.uniform import Uniform
 from ar_net_jax.weights.files import read_state
+from ar_net_jax.weights.identify import identify
 from ar_net_jax.weights.imagenet import State, trained_with
 from ar_net_jax.weights.pretrained import pretrained_variables
-from ar_net_jax.weights.released.keys import COUNTER, RELEASED_BACKBONES
 from ar_net_jax.weights.sources import Weights
 
-# Where torchvision, timm and efficientnet_pytorch keep the last layer.
-_HEADS = ("fc", "_fc", "classifier", "classifier.1")
-
-_SIZE = 224
-"""Side in pixels of ImageNet crops, but for EfficientNets, which have sizes of their own."""
+HEAD = "head"
+"""Name of the classifier in a network's module."""
 
 _ALTERNATIVE = (
     "to train other classes from these weights, name them in config.pretrained of `arnet train`"
@@ -30,14 +28,19 @@ _ALTERNATIVE = (
 
 
 def import_classifier(
-    weights: Weights, *, config: Config | None = None, overrides: Sequence[str] = ()
+    weights: Weights,
+    *,
+    method: str | None = None,
+    config: Config | None = None,
+    overrides: Sequence[str] = (),
 ) -> tuple[Config, dict[str, Any]]:
     """Turns an ImageNet classifier into a Uniform model of the same classes.
 
     Args:
-        weights: a file of torchvision, timm or efficientnet_pytorch.
+        weights: a file in one of the layouts of a backbone known here.
+        method: name of the model's method, where the user gives one.
         config: taken instead of the one derived from keys and shapes.
-        overrides: changes of single fields, such as `--config.model.resolutions=(224,)`.
+        overrides: changes of single fields, such as `--config.model.resolution=224`.
 
     Returns:
         The config, and `{"params": ..., "batch_stats": ...}` as float32 host arrays.
@@ -47,68 +50,75 @@ def import_classifier(
             the config.
     """
     state = read_state(weights.path)
-    head = next((name for name in _HEADS if f"{name}.weight" in state), None)
-    if head is None or state[f"{head}.weight"].ndim != 2 or f"{head}.bias" not in state:
-        raise UserError(f"these weights have no classifier; {_ALTERNATIVE}")
-    kernel, bias = state[f"{head}.weight"].T, state[f"{head}.bias"]
-    name, layout = _identify(state, width=kernel.shape[0])
-    spec, trained = architecture(name), trained_with(name, layout, weights)
+    name, layout = _identify(state)
+    kernel, bias = _classifier(state, name, layout)
+    trained = trained_with(name, layout, weights)
     model: dict[str, Any] = {
-        "approach": "uniform",
         "num_classes": kernel.shape[1],
-        "backbones": (name,),
-        "resolutions": (spec.native_size if isinstance(spec, EfficientNetSpec) else _SIZE,),
-        "skips": (),
+        "backbone": name,
+        "resolution": backbones.get(name).native_size,
     }
     if trained is not None:
         model |= {"padding": trained.paddings[0], "norm": trained.norm}
-    config = apply_overrides(config or Config.from_dict({"model": model}), overrides)
-    _check(config, name, kernel.shape[1])
-    named = PretrainedConfig(backbones=(str(weights.path),))
-    variables = pretrained_variables(dataclasses.replace(config, pretrained=named))
-    variables["params"][backbone_name(0)]["head"] = {
-        "kernel": np.ascontiguousarray(kernel, np.float32),
-        "bias": np.asarray(bias, np.float32),
-    }
-    return config, variables
+    if config is None:
+        config = Config.from_dict({"method": Uniform.name, "model": model})
+    config = apply_overrides(config, overrides)
+    if method not in (None, config.method):
+        raise UserError(f"--as {method}: the model is one of '{config.method}'; {_ALTERNATIVE}")
+    network = _only_network(config, name, kernel.shape[1])
+    named = PretrainedConfig({network.path[-1]: str(weights.path)})
+    imported = pretrained_variables(dataclasses.replace(config, pretrained=named)) or {}
+    variables = flatten_dict(imported)
+    variables["params", *network.path, HEAD, "kernel"] = np.ascontiguousarray(kernel, np.float32)
+    variables["params", *network.path, HEAD, "bias"] = np.asarray(bias, np.float32)
+    return config, unflatten_dict(variables)
 
 
-def _check(config: Config, name: str, num_classes: int) -> None:
-    model = config.model
-    if model.approach != "uniform":
-        raise UserError(
-            f"one ImageNet network makes no model of approach '{model.approach}'; leave --approach "
-            f"out, or {_ALTERNATIVE}"
-        )
-    if model.backbones != (name,):
-        raise UserError(f"config.model.backbones is {model.backbones}, but the weights are {name}")
-    if model.num_classes != num_classes:
-        raise UserError(
-            f"config.model.num_classes is {model.num_classes}, but the classifier has "
-            f"{num_classes} classes; {_ALTERNATIVE}"
-        )
-
-
-def _identify(state: State, width: int) -> tuple[str, str]:
-    """The architecture and the layout whose keys are most like a file's."""
-    keys = {
-        key
-        for key in state
-        if not key.startswith(tuple(f"{head}." for head in _HEADS)) and not key.endswith(COUNTER)
-    }
-
-    def fit(candidate: tuple[str, str]) -> tuple[int, bool]:
-        known = {entry.source for entry in backbone_entries(*candidate)}
-        # B1 and B2 have the same keys; the width of their features tells them apart.
-        return -len(known ^ keys), feature_dim(candidate[0]) == width
-
-    candidates = [
-        (name, layout) for name in RELEASED_BACKBONES for layout in backbone_layouts(name)
-    ]
-    best = max(candidates, key=fit)
-    if not keys & {entry.source for entry in backbone_entries(*best)}:
+def _identify(state: State) -> tuple[str, str]:
+    """The backbone and the layout whose keys are most like a file's."""
+    known = backbones.names()
+    candidates = [(name, layout) for name in known for layout in backbones.get(name).layouts()]
+    found = identify({key: array.shape for key, array in state.items()}, candidates)
+    if found is None:
         raise UserError(
             f"neither a released AR-Net checkpoint nor weights of a backbone known here (known: "
-            f"{', '.join(RELEASED_BACKBONES)}; the first keys are {', '.join(sorted(keys)[:3])})"
+            f"{', '.join(known)}; the first keys are {', '.join(sorted(state)[:3])})"
         )
-    return best
+    return found
+
+
+def _classifier(state: State, name: str, layout: str) -> tuple[np.ndarray, np.ndarray]:
+    """Kernel [D, C] and bias [C] of the last layer."""
+    backbone = backbones.get(name)
+    source = backbone.layout(layout).classifier
+    if f"{source}.weight" not in state or f"{source}.bias" not in state:
+        raise UserError(f"these weights have no classifier; {_ALTERNATIVE}")
+    kernel, bias = state[f"{source}.weight"].T, state[f"{source}.bias"]
+    if kernel.shape != (backbone.features, *bias.shape):
+        raise UserError(
+            f"the classifier's arrays have the shapes {kernel.shape[::-1]} and {bias.shape}, but "
+            f"{name} has {backbone.features} features; get the file once more"
+        )
+    return kernel, bias
+
+
+def _only_network(config: Config, name: str, num_classes: int) -> Network:
+    """The network that the classifier becomes.
+
+    Raises:
+        UserError: the model is not a classifier of the same architecture and classes alone.
+    """
+    network, *others = config.build_method().networks().values()
+    if others or network.heads != (HEAD,):
+        raise UserError(
+            f"config.method: one ImageNet network makes no model of '{config.method}'; leave "
+            f"--config out, or {_ALTERNATIVE}"
+        )
+    if network.backbone != name:
+        raise UserError(f"config.model asks for {network.backbone}, but the weights are {name}")
+    if config.model.num_classes != num_classes:
+        raise UserError(
+            f"config.model.num_classes is {config.model.num_classes}, but the classifier has "
+            f"{num_classes} classes; {_ALTERNATIVE}"
+        )
+    return network

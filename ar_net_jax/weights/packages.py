@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ar_net_jax.errors import UserError
+from ar_net_jax.weights.files import SUFFIXES
 
 PREFIX = "package:"
 """What a source begins with that names a package's weights."""
-
-WEIGHT_SUFFIXES = (".pth", ".pt", ".pth.tar", ".safetensors")
-"""Names of the files that are taken from a package."""
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _SHOWN = 3
@@ -80,10 +78,8 @@ def locate_package_weights(source: str) -> Path:
     if not file and carried is None:
         raise UserError(f"{source}: say which file of it, {PREFIX}{name}/FILE; {_list(installed)}")
     file = file or (carried.file if carried else "")
-    if ".." in PurePosixPath(file).parts or not file.endswith(WEIGHT_SUFFIXES):
-        raise UserError(
-            f"{source}: weights are {', '.join(WEIGHT_SUFFIXES)} files inside of the package"
-        )
+    if ".." in PurePosixPath(file).parts or not file.endswith(SUFFIXES):
+        raise UserError(f"{source}: weights are {', '.join(SUFFIXES)} files inside of the package")
     if file not in installed:
         raise UserError(f"{source}: {name} {package.version} has no {file}; {_list(installed)}")
     path = Path(str(package.locate_file(file)))
@@ -93,7 +89,7 @@ def locate_package_weights(source: str) -> Path:
 
 
 def _is_weights(path: PurePosixPath) -> bool:
-    return path.name.endswith(WEIGHT_SUFFIXES) and ".." not in path.parts
+    return path.name.endswith(SUFFIXES) and ".." not in path.parts
 
 
 def _list(files: list[str]) -> str:

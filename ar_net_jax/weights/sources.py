@@ -1,4 +1,4 @@
-"""Files of ImageNet weights: found locally or fetched from the Hugging Face hub."""
+"""Files of ImageNet weights: local, an installed package's, or from the Hugging Face hub."""
 
 import json
 import re
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ar_net_jax.errors import UserError, first_line
 from ar_net_jax.weights.files import SUFFIXES
+from ar_net_jax.weights.packages import PREFIX, locate_package_weights
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 # torchvision, timm and efficientnet_pytorch end a file's name with its checksum.
@@ -35,20 +36,24 @@ def locate(source: str, folder: str = "") -> Weights:
     """Finds the file that a source names, and downloads it if need be.
 
     Args:
-        source: a file, or the name of a model on the Hugging Face hub such as
-            `timm/resnet50.tv_in1k`.
+        source: a file; the name of a model on the Hugging Face hub such as
+            `timm/resnet50.tv_in1k`; or `package:NAME` for weights that an installed package
+            carries, see `packages.PACKAGES`.
         folder: where files lie, and where hub names are looked up instead of on the network.
 
     Raises:
-        UserError: there is no such file, or the hub cannot be reached or has no such model; the
-            message says where to get the file and where to put it.
+        UserError: there is no such file or package, or the hub cannot be reached or has no such
+            model; the message says where to get it, and where to put a file.
     """
+    if source.startswith(PREFIX):
+        path = locate_package_weights(source)
+        return Weights(path, path.name, {})
     if source.endswith(SUFFIXES):
         return _local_file(Path(folder).expanduser() / Path(source).expanduser())
     if not _HUB_NAME.fullmatch(source):
         raise UserError(
-            f"{source!r} is neither a {' or '.join(SUFFIXES)} file nor a name on the Hugging Face "
-            "hub such as timm/resnet50.tv_in1k"
+            f"{source!r} is neither a {' or '.join(SUFFIXES)} file, nor a name on the Hugging Face "
+            f"hub such as timm/resnet50.tv_in1k, nor {PREFIX}NAME for an installed package's"
         )
     if not folder:
         return _from_hub(source)

@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ar_net_jax import methods
-from ar_net_jax.backbones.architectures import feature_dim
+from ar_net_jax import backbones, methods
 from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config, apply_overrides
 from ar_net_jax.methods.released import LISTED, LITE, SINGLE, Contents, ReleasedForm
@@ -41,15 +40,15 @@ def read_contents(shapes: Shapes) -> Contents:
         )
     listed = [f"{LISTED}.{i}" for i in sorted(numbers)]
     sources = [source for source in (LITE, SINGLE) if source in tops] + listed
-    backbones = {source: identify_backbone(source, shapes) for source in sources}
+    found = {source: identify_backbone(source, shapes) for source in sources}
     heads = [key for key in shapes if key.split(".")[0] in ("lite_fc", "new_fc", "new_fc_list")]
     return Contents(
-        backbones=backbones,
+        backbones=found,
         actions=_side(shapes, "linear.bias", 0) or _side(shapes, "linear.weight", 0),
         hidden=_side(shapes, "rnn.weight_hh", 1) or _side(shapes, "rnn.bias_hh", 0) // 4,
         has_head="lite_fc" in tops,
         head_width=_side(shapes, "lite_fc.weight", 1),
-        lite_width=feature_dim(backbones[LITE][0]) if LITE in backbones else 0,
+        lite_width=backbones.get(found[LITE][0]).features if LITE in found else 0,
         num_classes=_side(shapes, heads[0], 0) if heads else 0,
     )
 

@@ -6,14 +6,13 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from ar_net_jax.backbones.layouts import Entry, from_flax, to_flax
+from ar_net_jax.backbones.layouts import COUNTER, Entry, from_flax, to_flax
 from ar_net_jax.errors import UserError, first_few
 from ar_net_jax.experiment import Config, apply_overrides
 from ar_net_jax.methods import Method
 from ar_net_jax.methods.released import LISTED, LITE, SINGLE, Contents, parts_of
 from ar_net_jax.weights.released.config import REMEDY, derive_config, read_contents
 from ar_net_jax.weights.released.keys import (
-    COUNTER,
     PREFIX,
     RELEASED_BACKBONES,
     released_entries,

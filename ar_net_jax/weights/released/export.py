@@ -6,12 +6,11 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from ar_net_jax import backbones
-from ar_net_jax.backbones.layouts import from_flax
+from ar_net_jax.backbones.layouts import COUNTER, from_flax
 from ar_net_jax.errors import UserError
 from ar_net_jax.methods import Method
 from ar_net_jax.methods.released import ReleasedForm, parts_of, require_expressible
 from ar_net_jax.weights.released.keys import (
-    COUNTER,
     PREFIX,
     RELEASED_BACKBONES,
     released_entries,
@@ -71,10 +70,9 @@ def check_expressible(method: Method[Any]) -> ReleasedForm:
         )
         settings = backbones.get(name).released_settings
         if settings is not None:
-            for field, value in (("padding", "static"), ("norm", settings.norm)):
-                found = getattr(config, field)
-                require_expressible(
-                    found == value, field, found, f"its EfficientNets have {value!r}"
-                )
+            paddings, norm = settings
+            for field, values in (("padding", paddings), ("norm", (norm,))):
+                found, instead = getattr(config, field), f"its {name} has {values[0]!r}"
+                require_expressible(found in values, field, found, instead)
     form.check_expressible(config)
     return form

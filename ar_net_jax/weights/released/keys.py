@@ -5,25 +5,16 @@ Names stand here without the `module.` that every key of a released file starts 
 
 from collections.abc import Iterable, Mapping
 
-from ar_net_jax.backbones.architectures import (
-    ARCHITECTURES,
-    EfficientNetSpec,
-    architecture,
-    feature_dim,
-)
-from ar_net_jax.backbones.layout_modules import Module
-from ar_net_jax.backbones.layouts import Entry, backbone_entries, module_entries
+from ar_net_jax import backbones
+from ar_net_jax.backbones.layouts import Entry, Layer, layer_entries
 from ar_net_jax.errors import UserError
 from ar_net_jax.methods.released import Part
+from ar_net_jax.weights.identify import identify
 
 PREFIX = "module."
-COUNTER = "num_batches_tracked"
 
 RELEASED_BACKBONES = tuple(
-    name
-    for name in ARCHITECTURES
-    if name in ("resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2")
-    or isinstance(architecture(name), EfficientNetSpec)
+    name for name in backbones.names() if backbones.get(name).released_layouts
 )
 """Backbones that the authors' code can build."""
 
@@ -34,12 +25,6 @@ _LSTM = (
     ("bias_ih", "bias_ih", "vector"),
     ("bias_hh", "bias_hh", "vector"),
 )
-
-
-def released_layout(name: str) -> str:
-    """The layout in which the authors' code names a backbone's layers."""
-    spec = architecture(name)
-    return "efficientnet_pytorch" if isinstance(spec, EfficientNetSpec) else "torchvision"
 
 
 def released_entries(parts: Iterable[Part], layouts: Mapping[str, str]) -> tuple[Entry, ...]:
@@ -54,10 +39,11 @@ def released_entries(parts: Iterable[Part], layouts: Mapping[str, str]) -> tuple
         if part.content == "lstm":
             inner = [Entry(theirs, "params", (ours,), kind) for theirs, ours, kind in _LSTM]
         elif part.content == "linear":
-            inner = list(module_entries(Module("linear", "", (), bias=True)))
+            inner = list(layer_entries(Layer("linear", "", (), bias=True)))
         else:
-            layout = layouts.get(part.source, released_layout(part.content))
-            inner = list(backbone_entries(part.content, layout))
+            backbone = backbones.get(part.content)
+            layout = layouts.get(part.source, backbone.released_layouts[0])
+            inner = list(backbone.entries(layout))
         entries += [
             Entry(
                 f"{part.source}.{entry.source.removeprefix('.')}",
@@ -88,17 +74,13 @@ def identify_backbone(source: str, shapes: Mapping[str, tuple[int, ...]]) -> tup
         for key, shape in shapes.items()
         if key.startswith(f"{source}.")
     }
-
-    def fit(candidate: tuple[str, str]) -> tuple[int, bool]:
-        known = {entry.source for entry in backbone_entries(*candidate)}
-        # B1 and B2 have the same keys; the width of their features tells them apart.
-        width = (found.get("_conv_head.weight") or (0,))[0]
-        return -len(known ^ found.keys()), width == feature_dim(candidate[0])
-
-    candidates = [(name, released_layout(name)) for name in RELEASED_BACKBONES]
-    candidates.append(("mobilenet_v2", "torchvision_old"))
-    best = max(candidates, key=fit)
-    if not found.keys() & {entry.source for entry in backbone_entries(*best)}:
+    candidates = [
+        (name, layout)
+        for name in RELEASED_BACKBONES
+        for layout in backbones.get(name).released_layouts
+    ]
+    best = identify(found, candidates)
+    if best is None:
         raise UserError(
             f"the keys of '{PREFIX}{source}' belong to no backbone known here "
             f"({', '.join(RELEASED_BACKBONES)})"

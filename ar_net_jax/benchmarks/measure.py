@@ -9,16 +9,11 @@ import jax
 import numpy as np
 import tqdm
 
+from ar_net_jax.benchmarks.entries import Entry, equal_cost_counts, sample_videos, with_frames
 from ar_net_jax.benchmarks.programs import Program, Programs
-from ar_net_jax.benchmarks.subjects import (
-    Subject,
-    equal_cost_counts,
-    sample_videos,
-    with_frames,
-)
 from ar_net_jax.data.embedded.builder import write_video
 from ar_net_jax.data.video import read_video
-from ar_net_jax.inference.step import Answer, Request, Routing
+from ar_net_jax.inference.step import Request, Result, Routing
 from ar_net_jax.ops.routing import Chunks
 from ar_net_jax.runtime.mesh import make_mesh, sharded
 from ar_net_jax.runtime.timing import Call, time_interleaved
@@ -56,13 +51,13 @@ class Settings:
 
 @dataclasses.dataclass
 class Measurement:
-    """What was measured of one subject, times in seconds.
+    """What was measured of one entry, times in seconds.
 
     Attributes:
-        subject: which.
+        entry: which.
         form: of routing.
         program: at the large batch.
-        answers: on each of its inputs, on the host.
+        results: on each of its inputs, on the host.
         trials: the fastest trial call of each form, where two were tried.
         batch: of a call at the large batch, float64 [rounds].
         single: of a call at batch 1.
@@ -71,10 +66,10 @@ class Measurement:
         parts_whole: of the call that the parts make up.
     """
 
-    subject: Subject
+    entry: Entry
     form: Routing
     program: Program
-    answers: list[Answer]
+    results: list[Result]
     trials: dict[str, float] = dataclasses.field(default_factory=dict)
     batch: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
     single: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
@@ -85,32 +80,32 @@ class Measurement:
     @property
     def gflops_per_video(self) -> float:
         """By the usage formula, in the model's convention, mean over what was measured."""
-        return float(np.mean([answer.gflops.mean() for answer in self.answers]))
+        return float(np.mean([result.gflops.mean() for result in self.results]))
 
 
 class _Runner:
-    """One subject, ready to be timed."""
+    """One entry, ready to be timed."""
 
     def __init__(
-        self, subject: Subject, settings: Settings, programs: Programs, form: Routing | None
+        self, entry: Entry, settings: Settings, programs: Programs, form: Routing | None
     ) -> None:
         """Compiles and warms up.
 
         Args:
-            subject: which.
+            entry: which.
             settings: of the benchmark.
             programs: shared by all.
             form: of routing; None for the faster one.
         """
-        self.subject, self._programs, self._settings = subject, programs, settings
-        self._videos = sample_videos(subject, settings.batch, settings.repetitions, settings.seed)
-        self._proposals = subject.proposals(settings.batch, settings.seed)
-        # Other draws of the random policy are another input.
-        draws = settings.repetitions if subject.config.model.approach == "random_policy" else 1
+        self.entry, self._programs, self._settings = entry, programs, settings
+        self._videos = sample_videos(entry, settings.batch, settings.repetitions, settings.seed)
+        self._forced = entry.forced_actions(settings.batch, settings.seed)
+        # Other draws are another input.
+        draws = settings.repetitions if entry.method.traits.draws else 1
         self._count = max(len(self._videos), draws)
         self._requests = [self._request(i) for i in range(self._count)]
         compiled = {
-            name: programs.get(subject, name, self._requests[0], alone=False)
+            name: programs.get(entry, name, self._requests[0], alone=False)
             for name in ([form] if form else ["routed", "masked"])
         }
         trials = {}
@@ -121,14 +116,14 @@ class _Runner:
             trials = {n: float(s.min()) for n, s in time_interleaved(calls, _TRIALS).items()}
             form = min(trials, key=trials.get)
         self.form, self.program = form, compiled[form]
-        answers = [jax.device_get(self.program.call(request)) for request in self._requests]
-        self.measured = Measurement(subject, form, self.program, answers, trials)
+        results = [jax.device_get(self.program.call(request)) for request in self._requests]
+        self.measured = Measurement(entry, form, self.program, results, trials)
 
     def _request(self, number: int, rows: slice = slice(None), *, alone: bool = False) -> Request:
         """The number-th input, or some of its videos."""
         frames = self._videos[number % len(self._videos)][rows]
-        proposals = None if self._proposals is None else self._proposals[rows]
-        return self._programs.request(self.subject, frames, proposals, number, alone=alone)
+        forced = None if self._forced is None else self._forced[rows]
+        return self._programs.request(self.entry, frames, forced, number, alone=alone)
 
     def batch_call(self) -> Call:
         """The large batch, its inputs in turn."""
@@ -142,17 +137,17 @@ class _Runner:
             for i in range(self._count)
             for row in range(size)
         ]
-        program = self._programs.get(self.subject, self.form, requests[0], alone=True)
+        program = self._programs.get(self.entry, self.form, requests[0], alone=True)
         jax.block_until_ready(program.call(requests[0]))
         return lambda number: program.call(requests[number % len(requests)])
 
     def decoded_call(self, path: Path) -> Call:
         """The large batch, every video decoded from a file first."""
-        length, size = self.subject.num_frames, self.subject.config.model.image_size
+        length, size = self.entry.num_frames, self.entry.method.image_size
         mesh = self._programs.mesh
         where = None if mesh is None else sharded(mesh)
 
-        def call(number: int) -> Answer:
+        def call(number: int) -> Result:
             clips = [read_video(path, length, size)[0] for _ in range(self._settings.batch)]
             request = self._requests[number % self._count]
             frames = jax.device_put(np.stack(clips), where)
@@ -168,21 +163,21 @@ class _Runner:
         if mesh is not None:
             requests = [self._request(i, rows, alone=True) for i in range(self._count)]
         calls = self._programs.parts.calls(
-            self.subject,
+            self.entry,
             self.form,
-            self._programs.variables(self.subject, alone=True),
+            self._programs.variables(self.entry, alone=True),
             requests,
-            [answer.actions[rows] for answer in self.measured.answers],
+            [result.actions[rows] for result in self.measured.results],
         )
         if mesh is not None:
-            whole = self._programs.get(self.subject, self.form, requests[0], alone=True)
+            whole = self._programs.get(self.entry, self.form, requests[0], alone=True)
             jax.block_until_ready(whole.call(requests[0]))
             calls[_WHOLE] = lambda number: whole.call(requests[number % len(requests)])
         return calls
 
 
-def run_rounds(
-    subjects: Sequence[Subject],
+def measure(
+    entries: Sequence[Entry],
     settings: Settings,
     *,
     costs: Mapping[str, float],
@@ -191,21 +186,21 @@ def run_rounds(
     """Measures models, and Uniform at as many frames as each model's cost pays for.
 
     Args:
-        subjects: from `read_subjects`.
+        entries: from `read_entries`.
         settings: how.
         costs: GFLOPs per video by title, where more is known of them than what a few batches
             tell; in the convention of the model.
         extra: further calls to be timed in the same rounds as the large batch, by name.
 
     Returns:
-        What was measured of every subject, those of equal cost last; and seconds of the extra
+        What was measured of every entry, those of equal cost last; and seconds of the extra
         calls, float64 [rounds].
     """
     mesh = make_mesh() if jax.device_count() > 1 else None
     programs = Programs(settings.chunks, mesh)
     runners = []
-    for subject in tqdm.tqdm(subjects, "compiling", disable=not settings.progress):
-        runners.append(_Runner(subject, settings, programs, subject.form))
+    for entry in tqdm.tqdm(entries, "compiling", disable=not settings.progress):
+        runners.append(_Runner(entry, settings, programs, entry.form))
     runners += _equal_cost_runners(runners, settings, programs, costs)
     extra_seconds = _time_batches(runners, settings, extra)
     _time_singles(runners, settings)
@@ -220,7 +215,7 @@ def _time_batches(
     calls: dict[tuple, Call] = {(_EXTRA, name): call for name, call in extra.items()}
     for i, runner in enumerate(runners):
         calls[i, _BATCH] = runner.batch_call()
-        if runner.subject.config.model.approach != "uniform":
+        if len(runner.entry.method.networks()) > 1:
             calls |= {(i, part): call for part, call in runner.part_calls().items()}
     seconds = time_interleaved(
         calls,
@@ -267,13 +262,13 @@ def _equal_cost_runners(
     runners: Sequence[_Runner], settings: Settings, programs: Programs, costs: Mapping[str, float]
 ) -> list[_Runner]:
     """Uniform at fewer frames, in the form that was faster at all frames."""
-    forms = {id(r.subject): r.form for r in runners}
-    wanted: dict[tuple[int, int], Subject] = {}
+    forms = {id(r.entry): r.form for r in runners}
+    wanted: dict[tuple[int, int], Entry] = {}
     for runner in runners:
-        reference = runner.subject.reference
+        reference = runner.entry.reference
         if reference is None:
             continue
-        cost = costs.get(runner.subject.title, runner.measured.gflops_per_video)
+        cost = costs.get(runner.entry.title, runner.measured.gflops_per_video)
         for count in equal_cost_counts(reference, cost):
             if count < reference.num_frames:
                 wanted[id(reference), count] = reference

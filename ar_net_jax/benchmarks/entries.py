@@ -1,9 +1,8 @@
 """What a benchmark measures: models from configs or checkpoints, and the Uniforms beside them."""
 
 import dataclasses
-import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,65 +10,74 @@ import jax
 import numpy as np
 
 from ar_net_jax.benchmarks.usage import impose_usage, read_usage
-from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.config.shipped import shipped_configs
-from ar_net_jax.costs.model_costs import model_cost_table
 from ar_net_jax.data.nearby import find_data
 from ar_net_jax.data.pipeline import eval_batches
 from ar_net_jax.data.source import VideoExample, VideoSource
 from ar_net_jax.data.splits import open_split
 from ar_net_jax.errors import UserError
+from ar_net_jax.evaluation.comparison import Role, role_of
 from ar_net_jax.experiment import Config, apply_overrides, load_config
 from ar_net_jax.inference.model import check_variables, find_model, load_config_and_variables
 from ar_net_jax.inference.step import Routing
-from ar_net_jax.methods.registry import init_variables
-
-TITLES = {
-    "ar_net": "AR-Net",
-    "uniform": "Uniform",
-    "lstm": "LSTM",
-    "random_policy": "Random policy",
-    "multi_scale": "Multi-Scale",
-}
+from ar_net_jax.methods import Method
+from ar_net_jax.methods.uniform import uniform_of
+from ar_net_jax.recipes import uniform_beside
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Subject:
+class Entry:
     """One row of the benchmark.
 
     Attributes:
-        title: of the row.
         spec: where it comes from: a config's name or a checkpoint's folder.
         config: of the model.
         variables: trained or fresh.
         num_frames: per video.
         form: of routing; None for the faster one, where every frame is treated alike.
-        usage: the imposed share of frames by action, float64 [A]; None where the model decides.
+        usage: the imposed share of frames by choice, float64 [A]; None where the model decides.
+        usage_name: of the imposed usage, as it was given.
         split: videos to score it on; None where it is not trained or has no data.
         reference: the Uniform at all frames that it is held against; None for that one itself.
+        named_by_source: whether the title says where it comes from, to tell it from others.
     """
 
-    title: str
     spec: str
     config: Config
     variables: Any
     num_frames: int
-    form: Routing | None
+    form: Routing | None = None
     usage: np.ndarray | None = None
+    usage_name: str = ""
     split: VideoSource | None = None
-    reference: "Subject | None" = None
+    reference: "Entry | None" = None
+    named_by_source: bool = False
 
     @property
-    def chooses(self) -> bool:
-        """Whether what it computes depends on its decisions."""
-        return self.config.model.approach in ("ar_net", "random_policy")
+    def method(self) -> Method[Any]:
+        """The method under its configuration."""
+        return self.config.build_method()
 
-    def proposals(self, batch: int, seed: int) -> np.ndarray | None:
+    @property
+    def role(self) -> Role:
+        """What it is in the comparison."""
+        return role_of(self.method)
+
+    @property
+    def title(self) -> str:
+        """Of the row."""
+        title = self.method.title
+        if self.role == "uniform":
+            title += f", {self.num_frames} frame{'' if self.num_frames == 1 else 's'}"
+        if self.usage_name:
+            title += f", {self.usage_name.replace(',', ' ')}"
+        return f"{title} ({self.spec})" if self.named_by_source else title
+
+    def forced_actions(self, batch: int, seed: int) -> np.ndarray | None:
         """The imposed actions int32 [B, T] of a batch; None where none are imposed."""
         if self.usage is None:
             return None
-        space = self.config.model.space
-        return impose_usage(self.usage, space, batch, self.num_frames, seed)
+        return impose_usage(self.usage, self.method.choices, batch, self.num_frames, seed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +123,7 @@ def split_names(configs: str | None, checkpoints: str | None) -> list[Source]:
     return [Source(s, f or None) for s, f in zip(specs, folders or [None] * len(specs))]
 
 
-def read_subjects(
+def read_entries(
     sources: Sequence[Source],
     overrides: Sequence[str],
     *,
@@ -123,8 +131,8 @@ def read_subjects(
     num_frames: int | None = None,
     form: Routing = "routed",
     split: str = "test",
-) -> list[Subject]:
-    """The models that the flags name, each AR-Net once for each usage, and their Uniforms.
+) -> list[Entry]:
+    """The models that the flags name, those that decide once for each usage, and their Uniforms.
 
     Args:
         sources: from `split_names`.
@@ -140,22 +148,20 @@ def read_subjects(
     found = []
     for source in sources:
         config, variables, data = _read(source, overrides, split)
-        count = num_frames or config.data.num_frames
-        approach = config.model.approach
+        count, traits = num_frames or config.data.num_frames, config.build_method().traits
         spec = source.spec or source.checkpoint
-        subject = Subject(TITLES[approach], spec, config, variables, count, None, split=data)
-        if approach != "ar_net":
-            chosen = form if subject.chooses else None
-            found.append(dataclasses.replace(subject, form=chosen))
+        entry = Entry(spec, config, variables, count, form if traits.adaptive else None, split=data)
+        if not traits.steerable:
+            found.append(entry)
             continue
         if not usages and data is None:
             raise UserError(
                 f"{spec}: without videos, or untrained, its policy says nothing about its cost; "
                 "give --usage (such as half), or a checkpoint and its config.data.data_dir"
             )
-        for usage in usages or (None,):
-            found.append(_imposed(subject, usage, form))
-    return _with_references(_with_clear_titles(found))
+        # What a model scores under decisions that are not its own means nothing.
+        found += [_imposed(entry, usage) for usage in usages] or [entry]
+    return _with_references(found)
 
 
 def _read(
@@ -164,7 +170,7 @@ def _read(
     """Config, variables, and the split where there is one for a trained model."""
     if source.checkpoint is None:
         config = load_config(source.spec, overrides)
-        return config, fresh_variables(config.model), None
+        return config, fresh_variables(config.build_method()), None
     config, variables = load_config_and_variables(source.checkpoint)
     if source.spec:
         config = load_config(source.spec, overrides)
@@ -175,14 +181,14 @@ def _read(
     return config, variables, _find_split(config, folder, split)
 
 
-def fresh_variables(model: ModelConfig) -> Any:
+def fresh_variables(method: Method[Any]) -> Any:
     """Variables for which speed is as of trained ones: kernels by He's rule, BatchNorms neutral.
 
     Drawn on the host, because compiling a model's own initialisation takes longer on a CPU than
     all that is to be measured.
 
     Args:
-        model: its config.
+        method: of the model, under its configuration.
     """
     rng = np.random.default_rng(0)
 
@@ -192,8 +198,7 @@ def fresh_variables(model: ModelConfig) -> Any:
         scale = np.sqrt(2 / np.prod(leaf.shape[:-1]))
         return (scale * rng.standard_normal(leaf.shape, np.float32)).astype(leaf.dtype)
 
-    shapes = jax.eval_shape(functools.partial(init_variables, model), jax.random.key(0))
-    return jax.tree_util.tree_map_with_path(draw, shapes)
+    return jax.tree_util.tree_map_with_path(draw, method.variable_shapes())
 
 
 def _find_split(config: Config, model_dir: Path, split: str) -> VideoSource | None:
@@ -204,98 +209,71 @@ def _find_split(config: Config, model_dir: Path, split: str) -> VideoSource | No
     return open_split(config.data, folder, split, config.model.num_classes)
 
 
-def _imposed(subject: Subject, usage: str | None, form: Routing) -> Subject:
-    if usage is None:
-        return dataclasses.replace(subject, form=form)
-    shares = read_usage(usage, subject.config.model.space)
-    title = f"{subject.title}, {usage.replace(',', ' ')}"
-    # What a model scores under decisions that are not its own means nothing.
-    return dataclasses.replace(subject, title=title, form=form, usage=shares, split=None)
+def _imposed(entry: Entry, usage: str) -> Entry:
+    shares = read_usage(usage, entry.method.choices)
+    return dataclasses.replace(entry, usage=shares, usage_name=usage, split=None)
 
 
-def _with_clear_titles(subjects: list[Subject]) -> list[Subject]:
-    """Names the source where the approach alone would not tell two rows apart."""
-    titles = [s.title for s in subjects]
-    return [
-        dataclasses.replace(s, title=f"{s.title} ({s.spec})") if titles.count(s.title) > 1 else s
-        for s in subjects
+def _with_references(entries: list[Entry]) -> list[Entry]:
+    """Gives every model the Uniform that it is held against; one may serve several.
+
+    Rows that would have the same title name their sources.
+    """
+    references: dict[Hashable, Entry] = {}
+    for entry in entries:
+        if entry.role == "uniform":
+            references.setdefault(_uniform_key(entry), entry)
+    others = [e for e in entries if not any(e is given for given in references.values())]
+    for entry in others:
+        if _uniform_key(entry) not in references:
+            references[_uniform_key(entry)] = _uniform_beside(entry)
+    titles = [entry.title for entry in (*others, *references.values())]
+
+    def named(entry: Entry) -> Entry:
+        return dataclasses.replace(entry, named_by_source=titles.count(entry.title) > 1)
+
+    references = {key: named(reference) for key, reference in references.items()}
+    linked = [
+        dataclasses.replace(named(entry), reference=references[_uniform_key(entry)])
+        for entry in others
     ]
+    return [*linked, *references.values()]
 
 
-def _with_references(subjects: list[Subject]) -> list[Subject]:
-    """Gives every model the Uniform that it is held against; one may serve several."""
-    references: dict[tuple, Subject] = {}
-    for subject in subjects:
-        if subject.config.model.approach == "uniform":
-            references.setdefault(_uniform_key(subject), subject)
-    given = list(references.values())
-    for subject in subjects:
-        if (key := _uniform_key(subject)) not in references:
-            references[key] = _uniform_beside(subject)
-    names = [_frames_title(reference.num_frames) for reference in references.values()]
-    for key, reference in references.items():
-        name = _frames_title(reference.num_frames)
-        # Tells apart the Uniforms of several configs.
-        title = name if names.count(name) == 1 else f"{name} ({reference.spec})"
-        references[key] = dataclasses.replace(reference, title=title)
-    others = [
-        dataclasses.replace(subject, reference=references[_uniform_key(subject)])
-        for subject in subjects
-        if not any(subject is reference for reference in given)
-    ]
-    return [*others, *references.values()]
+def _uniform_beside(entry: Entry) -> Entry:
+    """The classifier of the highest resolution on every frame, untrained."""
+    config = uniform_beside(entry.config)
+    return Entry(entry.spec, config, fresh_variables(config.build_method()), entry.num_frames)
 
 
-def _uniform_beside(subject: Subject) -> Subject:
-    """The highest resolution's backbone on every frame, untrained."""
-    model = subject.config.model
-    uniform = dataclasses.replace(
-        model,
-        approach="uniform",
-        resolutions=model.resolutions[:1],
-        backbones=model.backbones[:1],
-        skips=(),
-    )
-    config = dataclasses.replace(subject.config, model=uniform)
-    variables = fresh_variables(uniform)
-    return Subject(TITLES["uniform"], subject.spec, config, variables, subject.num_frames, None)
+def _uniform_key(entry: Entry) -> Hashable:
+    """Tells Uniforms apart by what decides their speed."""
+    model = uniform_of(entry.method).config
+    alike = dataclasses.replace(model, dropout=0.0, remat=False, gflops_convention="macs")
+    return alike, entry.num_frames
 
 
-def _uniform_key(subject: Subject) -> tuple:
-    """Tells Uniforms apart; what else their configs hold does not matter to them."""
-    model = subject.config.model
-    network = (model.backbones[0], model.resolutions[0], model.num_classes, model.dtype)
-    return (*network, model.padding, model.norm, subject.num_frames)
-
-
-def _frames_title(count: int) -> str:
-    return f"{TITLES['uniform']}, {count} frame{'' if count == 1 else 's'}"
-
-
-def equal_cost_counts(reference: Subject, gflops_per_video: float) -> list[int]:
+def equal_cost_counts(reference: Entry, gflops_per_video: float) -> list[int]:
     """How many frames Uniform can look at for a cost: rounded down (but at least 1) and up.
 
     Args:
         reference: Uniform at all frames.
         gflops_per_video: in the convention of its model.
     """
-    per_frame = model_cost_table(reference.config.model).actions[0]
-    affordable = gflops_per_video / per_frame
+    affordable = gflops_per_video / float(reference.method.choice_gflops()[0])
     return sorted({max(1, math.floor(affordable)), max(1, math.ceil(affordable))})
 
 
-def with_frames(reference: Subject, count: int) -> Subject:
+def with_frames(reference: Entry, count: int) -> Entry:
     """A Uniform at fewer frames."""
-    suffix = reference.title.removeprefix(_frames_title(reference.num_frames))
-    title = _frames_title(count) + suffix
-    return dataclasses.replace(reference, title=title, num_frames=count, reference=reference)
+    return dataclasses.replace(reference, num_frames=count, reference=reference)
 
 
-def sample_videos(subject: Subject, batch: int, repetitions: int, seed: int) -> list[np.ndarray]:
+def sample_videos(entry: Entry, batch: int, repetitions: int, seed: int) -> list[np.ndarray]:
     """Clips uint8 [B, T, S, S, 3]: those that a policy is to decide on, else noise.
 
     Args:
-        subject: with a split where its own policy decides; then there are up to `repetitions`
+        entry: with a split where its own policy decides; then there are up to `repetitions`
             batches of it, else one of noise.
         batch: B.
         repetitions: at most as many batches.
@@ -304,18 +282,18 @@ def sample_videos(subject: Subject, batch: int, repetitions: int, seed: int) -> 
     Raises:
         UserError: a split of fewer videos than a batch.
     """
-    size, split = subject.config.model.image_size, subject.split
-    if subject.config.model.approach != "ar_net" or split is None:
-        shape = (batch, subject.num_frames, size, size, 3)
+    size, split = entry.method.image_size, entry.split
+    if entry.role != "adaptive" or split is None:
+        shape = (batch, entry.num_frames, size, size, 3)
         return [np.random.default_rng(seed).integers(0, 256, shape, np.uint8)]
     if len(split) < batch:
         raise UserError(f"--batch={batch}: split '{split.split}' has only {len(split)} videos")
     batches = eval_batches(
         _EvenlyTaken(split, batch * min(len(split) // batch, repetitions)),
-        num_frames=subject.num_frames,
+        num_frames=entry.num_frames,
         image_size=size,
         batch_size=batch,
-        num_threads=subject.config.data.num_threads,
+        num_threads=entry.config.data.num_threads,
     )
     return [found["frames"] for found in batches]
 

@@ -1,0 +1,100 @@
+"""What is decided about each kind of frame of the embedded data set, and videos to show it."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ar_net_jax.data.embedded.builder import frame_kinds
+from ar_net_jax.data.pipeline import eval_batches
+from ar_net_jax.data.source import VideoSource
+from ar_net_jax.evaluation.evaluate import Evaluation
+from ar_net_jax.experiment import Config
+from ar_net_jax.methods import Method
+from ar_net_jax.reporting.decisions import DecidedVideo
+
+
+@dataclasses.dataclass(frozen=True)
+class ChoicesByKind:
+    """Shares of the choices on each kind of frame.
+
+    Attributes:
+        usage_by_kind: share by choice, by kind of frame.
+        frames_by_kind: number of frames.
+        high_resolution_share: of the choice that sees a frame largest.
+        ratio: that on frames with small evidence over that on frames that show nothing; None if it
+            is never chosen on those.
+    """
+
+    usage_by_kind: Mapping[str, Mapping[str, float]]
+    frames_by_kind: Mapping[str, int]
+    high_resolution_share: Mapping[str, float]
+    ratio: float | None
+
+
+def choices_by_kind(
+    method: Method[Any], evaluation: Evaluation, split: VideoSource, data_dir: Path
+) -> ChoicesByKind:
+    """What a method chose for each kind of frame.
+
+    Args:
+        method: that decides.
+        evaluation: of it on the split.
+        split: a split of the embedded data set.
+        data_dir: where that was prepared.
+    """
+    kinds_of = frame_kinds(data_dir / "videos", split.split)
+    stored = [split[i]["name"] for i in range(len(split))]
+    looked_at = evaluation.predictions.frame_index
+    kinds = np.stack(
+        [np.asarray(kinds_of[name])[index] for name, index in zip(stored, looked_at, strict=True)]
+    )
+    actions = evaluation.predictions.actions
+    names = method.choices.names
+    usage, frames = {}, {}
+    for kind in sorted(set(kinds.ravel().tolist())):
+        chosen = actions[kinds == kind]
+        shares = np.bincount(chosen, minlength=len(names)) / len(chosen)
+        usage[kind] = dict(zip(names, shares.tolist(), strict=True))
+        frames[kind] = len(chosen)
+    highest = max(range(len(names)), key=method.side_of)
+    share = {kind: usage[kind][names[highest]] for kind in usage}
+    ratio = share["small"] / share["empty"] if share["empty"] else None
+    return ChoicesByKind(usage, frames, share, ratio)
+
+
+def pick_videos(
+    config: Config, evaluation: Evaluation, split: VideoSource, count: int = 4
+) -> list[DecidedVideo]:
+    """Videos for the picture of decisions: spread evenly over what they cost."""
+    method, predictions = config.build_method(), evaluation.predictions
+    order = np.argsort(evaluation.gflops, kind="stable")
+    picked = order[np.linspace(0, len(order) - 1, count + 2).round().astype(int)[1:-1]]
+    batches = eval_batches(
+        split,
+        num_frames=config.data.num_frames,
+        image_size=method.image_size,
+        batch_size=config.data.eval_batch_size,
+    )
+    frames = {}
+    for batch in batches:
+        frames |= {
+            int(i): clip
+            for i, clip in zip(batch["example_id"], batch["frames"], strict=True)
+            if i in picked
+        }
+    return [
+        DecidedVideo(
+            frames=frames[int(i)],
+            sides=[method.side_of(int(action)) for action in predictions.actions[i]],
+            captions=[method.choices.names[action] for action in predictions.actions[i]],
+            full_side=method.image_size,
+            labels=[split.class_names[k] for k in predictions.labels[i] if k >= 0],
+            prediction=split.class_names[int(np.argmax(predictions.scores[i]))],
+            gflops=float(evaluation.gflops[i]),
+            gflops_convention=config.model.gflops_convention,
+        )
+        for i in picked
+    ]
