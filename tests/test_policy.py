@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from ar_net_jax.config.config import PolicyConfig
+
 from ar_net_jax.modules.policy import Decisions, PolicyNetwork, Sampling
 from ar_net_jax.modules.recurrence import LSTMCell, lstm_step
 from ar_net_jax.ops.actions import ActionSpace

@@ -46,9 +46,9 @@ def split_batch(batch: Mapping[str, Array], parts: int, mesh: Mesh | None) -> Ba
         x = jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1)
         if mesh is None:
             return x
-        spec = PartitionSpec(None, "data")  # type: ignore[no-untyped-call]
+        spec = PartitionSpec(None, "data")
         constrain = jax.lax.with_sharding_constraint
-        split: Array = constrain(x, NamedSharding(mesh, spec))  # type: ignore[no-untyped-call]
+        split: Array = constrain(x, NamedSharding(mesh, spec))
         return split
 
     return {name: split(x) for name, x in batch.items()}
