@@ -1,6 +1,5 @@
 """An exported model gives, in a process without this package, what the model itself gives."""
 
-import dataclasses
 import functools
 import json
 import os
@@ -17,25 +16,31 @@ from jax import export
 from ar_net_jax.checkpoints import save_model
 from ar_net_jax.cli.main import main
 from ar_net_jax.config.data import DataConfig
-from ar_net_jax.config.model import ModelConfig, PolicyConfig
 from ar_net_jax.experiment import Config
 from ar_net_jax.inference import export as exporting
 from ar_net_jax.inference.export import ExportOptions, describe_export, export_model
 from ar_net_jax.inference.model import Model
-from ar_net_jax.methods.registry import init_variables
+from ar_net_jax.methods import Method
+from ar_net_jax.methods.ar_net import ARNet, ARNetConfig
+from ar_net_jax.methods.lstm import LSTM, LSTMConfig
+from ar_net_jax.methods.random_policy import RandomPolicy, RandomPolicyConfig
+from ar_net_jax.methods.uniform import Uniform, UniformConfig
+from ar_net_jax.modules.policy import PolicyConfig
 
 LENGTH, SIDE, CLASSES = 5, 24, 6
-AR_NET = ModelConfig(
-    num_classes=CLASSES,
-    resolutions=(24, 16),
-    backbones=("resnet8_tiny",),
-    skips=(1, 2),
-    policy=PolicyConfig("resnet8_tiny", resolution=16, hidden_size=8),
-)
-BFLOAT16 = dataclasses.replace(AR_NET, dtype="bfloat16")
-RANDOM = dataclasses.replace(AR_NET, approach="random_policy")
-LSTM = dataclasses.replace(AR_NET, approach="lstm", resolutions=(24,), skips=())
-MOBILE = dataclasses.replace(LSTM, approach="uniform", backbones=("mobilenet_v2",))
+SHARED = {
+    "num_classes": CLASSES,
+    "resolutions": (24, 16),
+    "backbones": ("resnet8_tiny",),
+    "skips": (1, 2),
+    "policy": PolicyConfig("resnet8_tiny", resolution=16, hidden_size=8),
+}
+SINGLE = {"num_classes": CLASSES, "resolution": 24}
+AR_NET = ARNet(ARNetConfig(**SHARED))
+BFLOAT16 = ARNet(ARNetConfig(**SHARED, dtype="bfloat16"))
+RANDOM = RandomPolicy(RandomPolicyConfig(**SHARED))
+SINGLE_LSTM = LSTM(LSTMConfig(**SINGLE, backbone="resnet8_tiny", hidden_size=8))
+MOBILE = Uniform(UniformConfig(**SINGLE, backbone="mobilenet_v2"))
 
 RUN_IT = """
 import sys
@@ -54,9 +59,9 @@ assert not [name for name in sys.modules if name.startswith(("ar_net_jax", "flax
 
 
 @functools.cache
-def _model(model: ModelConfig) -> Model:
+def _model(method: Method) -> Model:
     """A model with random weights whose policy, where it has one, chooses several actions."""
-    shapes = jax.eval_shape(lambda key: init_variables(model, key), jax.random.key(0))
+    shapes = method.variable_shapes()
     rng = np.random.default_rng(0)
 
     def draw(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -73,7 +78,8 @@ def _model(model: ModelConfig) -> Model:
         policy["lstm"]["kernel_hh"] *= 3
         shape = policy["decision"]["kernel"].shape
         policy["decision"]["kernel"] = np.random.default_rng(3).normal(size=shape).astype("f")
-    return Model(Config(model=model, data=DataConfig(num_frames=LENGTH)), variables)
+    data = DataConfig(num_frames=LENGTH)
+    return Model(Config(method=method.name, model=method.config, data=data), variables)
 
 
 def _save(model: Model, workdir: Path) -> None:
@@ -163,22 +169,22 @@ def test_each_platform_gets_its_own_chunks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "options", "how"),
+    ("method", "options", "how"),
     [
-        (LSTM, {}, {}),
+        (SINGLE_LSTM, {}, {}),
         (RANDOM, {"seed": 4}, {"seed": 4}),
         (AR_NET, {"policy": "sample", "seed": 5}, {"policy": "sample", "seed": 5}),
         (BFLOAT16, {"batch": 3, "chunks": (4, 1)}, {}),
     ],
 )
-def test_other_approaches_and_choices(config: ModelConfig, options: dict, how: dict) -> None:
-    model, frames = _model(config), _frames(3)
+def test_other_methods_and_choices(method: Method, options: dict, how: dict) -> None:
+    model, frames = _model(method), _frames(3)
     chosen = ExportOptions(
         **{"num_frames": LENGTH, "platforms": ("cpu",), "chunks": (4,)} | options
     )
     data = export_model(model.config, model.variables, chosen)
     answer = jax.jit(export.deserialize(data).call)(frames)
-    tolerance = 2e-2 if config is BFLOAT16 else 1e-5
+    tolerance = 2e-2 if method is BFLOAT16 else 1e-5
     _assert_same(answer, model, frames, tolerance, routing="masked", **how)
 
 

@@ -8,10 +8,11 @@ import numpy as np
 import optax
 import pytest
 
-from ar_net_jax.config.model import ModelConfig, OptimizerConfig, PolicyConfig, StageConfig
-from ar_net_jax.methods.registry import init_variables
-from ar_net_jax.training.optimizer import FROZEN, make_optimizer, parameter_groups
-from ar_net_jax.training.parts import part_of
+from ar_net_jax.config.optimizer import OptimizerConfig
+from ar_net_jax.methods import FROZEN
+from ar_net_jax.methods.ar_net import ARNet, ARNetConfig, ARNetStage
+from ar_net_jax.modules.policy import PolicyConfig
+from ar_net_jax.training.optimizer import make_optimizer, parameter_groups
 
 CONFIG = OptimizerConfig(momentum=0.9, weight_decay=0.1, clip_norm=2.0)
 # (factor of the learning rate, decays) by group, from the released code.
@@ -37,6 +38,7 @@ SHAPES = {
         "decision": {"kernel": (2, 5), "bias": (5,)},
     },
 }
+HEADS = frozenset({("backbone_0", "head"), ("policy", "decision")})
 GROUPS = {
     "backbone_0": {
         "backbone": {
@@ -113,9 +115,8 @@ def test_steps_are_pytorchs(parts: dict[str, str], frozen: tuple[str, ...]) -> N
     gradients = [_random(1, 0.05), _random(2, 1.0), _random(3, 1.0)]
     gradients[1]["policy"] = jax.tree.map(lambda g: 10 * g, gradients[1]["policy"])
     rates = [0.1, 0.1, 0.01]
-    optimizer = make_optimizer(
-        CONFIG, optax.piecewise_constant_schedule(0.1, {2: 0.1}), params, lambda p: parts[p[0]]
-    )
+    schedule = optax.piecewise_constant_schedule(0.1, {2: 0.1})
+    optimizer = make_optimizer(CONFIG, schedule, params, lambda p: parts[p[0]], HEADS)
     got = _run(optimizer, params, gradients)
     expected = _pytorch_sgd(params, gradients, rates, lambda p: parts[p[0].key], frozen)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), got, expected)
@@ -124,12 +125,13 @@ def test_steps_are_pytorchs(parts: dict[str, str], frozen: tuple[str, ...]) -> N
     assert not any(jax.tree.leaves(unchanged["backbone_0"]))
 
 
-def _names_by_group(config: ModelConfig) -> dict[str, dict[tuple[str, ...], tuple[int, ...]]]:
+WARMUP = ARNetStage(objective="separate", train_policy_features=True)
+
+
+def _names_by_group(method: ARNet) -> dict[str, dict[tuple[str, ...], tuple[int, ...]]]:
     """Shape of every parameter of a real model, by group and path."""
-    shapes = jax.eval_shape(
-        lambda: init_variables(config, jax.random.key(0), separate=True, with_policy=True)
-    )
-    groups = parameter_groups(shapes["params"])
+    shapes = jax.eval_shape(lambda: method.initial_variables(jax.random.key(0), WARMUP))
+    groups = parameter_groups(shapes["params"], method.head_names())
     found: dict[str, dict] = {}
     for (path, group), leaf in zip(
         jax.tree_util.tree_flatten_with_path(groups)[0], jax.tree.leaves(shapes["params"])
@@ -140,13 +142,13 @@ def _names_by_group(config: ModelConfig) -> dict[str, dict[tuple[str, ...], tupl
 
 @pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_b0"])
 def test_groups_of_whole_models(backbone: str) -> None:
-    config = ModelConfig(
+    config = ARNetConfig(
         num_classes=11,
         resolutions=(32, 16),
         backbones=(backbone,),
         policy=PolicyConfig("mobilenet_v2", 16, hidden_size=8, lowest_head="hidden"),
     )
-    found = _names_by_group(config)
+    found = _names_by_group(ARNet(config))
     linear = {
         ("backbone_0", "head"),
         ("policy", "decision"),
@@ -170,6 +172,7 @@ def test_groups_of_whole_models(backbone: str) -> None:
 
 
 def test_parts_of_each_kind_of_stage() -> None:
+    method = ARNet(ARNetConfig())
     paths = {
         "classifier": ("backbone_1", "head", "kernel"),
         "extractor": ("policy", "backbone", "conv1", "kernel"),
@@ -179,7 +182,8 @@ def test_parts_of_each_kind_of_stage() -> None:
     }
 
     def parts(**fields: Any) -> list[str]:
-        return [part_of(StageConfig(**fields), path) for path in paths.values()]
+        stage = ARNetStage(**fields)
+        return [method.part_of(stage, path) for path in paths.values()]
 
     frozen = [FROZEN] * 4
     assert parts() == ["model"] * 5

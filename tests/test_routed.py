@@ -58,7 +58,7 @@ MODELS: dict[str, Method] = {
     "random_policy": RandomPolicy(RandomPolicyConfig(**SHARED, skips=SKIPS)),
     "multi_scale": MultiScale(MultiScaleConfig(**SHARED)),
     "uniform": Uniform(UniformConfig(**SINGLE)),
-    "lstm": LSTM(LSTMConfig(**SINGLE)),
+    "lstm": LSTM(LSTMConfig(**SINGLE, hidden_size=8)),
 }
 
 
