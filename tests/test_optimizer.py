@@ -9,11 +9,12 @@ import optax
 import pytest
 
 from ar_net_jax.config.optimizer import OptimizerConfig
-from ar_net_jax.methods import FROZEN
+from ar_net_jax.methods import FROZEN, Method
 from ar_net_jax.methods.ar_net import ARNet, ARNetConfig, ARNetStage
 from ar_net_jax.modules.policy import PolicyConfig
 from ar_net_jax.training.optimizer import make_optimizer, parameter_groups
 
+POLICY = PolicyConfig("resnet8_tiny", 16, hidden_size=8)
 CONFIG = OptimizerConfig(momentum=0.9, weight_decay=0.1, clip_norm=2.0)
 # (factor of the learning rate, decays) by group, from the released code.
 RELEASED = {
@@ -23,6 +24,7 @@ RELEASED = {
     "head_bias": (10, False),
     "norm": (1, False),
 }
+HEADS = frozenset({("backbone_0", "head"), ("policy", "decision")})
 # One parameter of each group, in two parts; the policy's third is frozen in one of the tests.
 SHAPES = {
     "backbone_0": {
@@ -38,7 +40,6 @@ SHAPES = {
         "decision": {"kernel": (2, 5), "bias": (5,)},
     },
 }
-HEADS = frozenset({("backbone_0", "head"), ("policy", "decision")})
 GROUPS = {
     "backbone_0": {
         "backbone": {
@@ -115,8 +116,13 @@ def test_steps_are_pytorchs(parts: dict[str, str], frozen: tuple[str, ...]) -> N
     gradients = [_random(1, 0.05), _random(2, 1.0), _random(3, 1.0)]
     gradients[1]["policy"] = jax.tree.map(lambda g: 10 * g, gradients[1]["policy"])
     rates = [0.1, 0.1, 0.01]
-    schedule = optax.piecewise_constant_schedule(0.1, {2: 0.1})
-    optimizer = make_optimizer(CONFIG, schedule, params, lambda p: parts[p[0]], HEADS)
+    optimizer = make_optimizer(
+        CONFIG,
+        optax.piecewise_constant_schedule(0.1, {2: 0.1}),
+        params,
+        part_of=lambda path: parts[path[0]],
+        heads=HEADS,
+    )
     got = _run(optimizer, params, gradients)
     expected = _pytorch_sgd(params, gradients, rates, lambda p: parts[p[0].key], frozen)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), got, expected)
@@ -125,12 +131,10 @@ def test_steps_are_pytorchs(parts: dict[str, str], frozen: tuple[str, ...]) -> N
     assert not any(jax.tree.leaves(unchanged["backbone_0"]))
 
 
-WARMUP = ARNetStage(objective="separate", train_policy_features=True)
-
-
-def _names_by_group(method: ARNet) -> dict[str, dict[tuple[str, ...], tuple[int, ...]]]:
+def _names_by_group(method: Method) -> dict[str, dict[tuple[str, ...], tuple[int, ...]]]:
     """Shape of every parameter of a real model, by group and path."""
-    shapes = jax.eval_shape(lambda: method.initial_variables(jax.random.key(0), WARMUP))
+    stage = ARNetStage("separate", train_policy_features=True)
+    shapes = jax.eval_shape(lambda: method.initial_variables(jax.random.key(0), stage))
     groups = parameter_groups(shapes["params"], method.head_names())
     found: dict[str, dict] = {}
     for (path, group), leaf in zip(
@@ -172,7 +176,6 @@ def test_groups_of_whole_models(backbone: str) -> None:
 
 
 def test_parts_of_each_kind_of_stage() -> None:
-    method = ARNet(ARNetConfig())
     paths = {
         "classifier": ("backbone_1", "head", "kernel"),
         "extractor": ("policy", "backbone", "conv1", "kernel"),
@@ -181,9 +184,12 @@ def test_parts_of_each_kind_of_stage() -> None:
         "decision": ("policy", "decision", "kernel"),
     }
 
+    method = ARNet(
+        ARNetConfig(resolutions=(32, 24, 16), backbones=("resnet8_tiny",) * 2, policy=POLICY)
+    )
+
     def parts(**fields: Any) -> list[str]:
-        stage = ARNetStage(**fields)
-        return [method.part_of(stage, path) for path in paths.values()]
+        return [method.part_of(ARNetStage(**fields), path) for path in paths.values()]
 
     frozen = [FROZEN] * 4
     assert parts() == ["model"] * 5
