@@ -1,5 +1,6 @@
 """An exported model gives, in a process without this package, what the model itself gives."""
 
+import dataclasses
 import functools
 import json
 import os
@@ -7,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -20,27 +22,27 @@ from ar_net_jax.experiment import Config
 from ar_net_jax.inference import export as exporting
 from ar_net_jax.inference.export import ExportOptions, describe_export, export_model
 from ar_net_jax.inference.model import Model
-from ar_net_jax.methods import Method
-from ar_net_jax.methods.ar_net import ARNet, ARNetConfig
-from ar_net_jax.methods.lstm import LSTM, LSTMConfig
-from ar_net_jax.methods.random_policy import RandomPolicy, RandomPolicyConfig
-from ar_net_jax.methods.uniform import Uniform, UniformConfig
+from ar_net_jax.methods.ar_net import ARNetConfig
+from ar_net_jax.methods.lstm import LSTMConfig
+from ar_net_jax.methods.random_policy import RandomPolicyConfig
+from ar_net_jax.methods.uniform import UniformConfig
 from ar_net_jax.modules.policy import PolicyConfig
 
 LENGTH, SIDE, CLASSES = 5, 24, 6
-SHARED = {
+SEVERAL = {
     "num_classes": CLASSES,
     "resolutions": (24, 16),
     "backbones": ("resnet8_tiny",),
     "skips": (1, 2),
     "policy": PolicyConfig("resnet8_tiny", resolution=16, hidden_size=8),
 }
+MODEL = ARNetConfig(**SEVERAL)
+AR_NET = Config(method="ar_net", model=MODEL)
+BFLOAT16 = Config(method="ar_net", model=dataclasses.replace(MODEL, dtype="bfloat16"))
+RANDOM = Config(method="random_policy", model=RandomPolicyConfig(**SEVERAL))
 SINGLE = {"num_classes": CLASSES, "resolution": 24}
-AR_NET = ARNet(ARNetConfig(**SHARED))
-BFLOAT16 = ARNet(ARNetConfig(**SHARED, dtype="bfloat16"))
-RANDOM = RandomPolicy(RandomPolicyConfig(**SHARED))
-SINGLE_LSTM = LSTM(LSTMConfig(**SINGLE, backbone="resnet8_tiny", hidden_size=8))
-MOBILE = Uniform(UniformConfig(**SINGLE, backbone="mobilenet_v2"))
+LSTM = Config(method="lstm", model=LSTMConfig(**SINGLE, backbone="resnet8_tiny", hidden_size=8))
+MOBILE = Config(method="uniform", model=UniformConfig(**SINGLE, backbone="mobilenet_v2"))
 
 RUN_IT = """
 import sys
@@ -58,10 +60,15 @@ assert not [name for name in sys.modules if name.startswith(("ar_net_jax", "flax
 """
 
 
-@functools.cache
-def _model(method: Method) -> Model:
+def _model(config: Config) -> Model:
     """A model with random weights whose policy, where it has one, chooses several actions."""
-    shapes = method.variable_shapes()
+    return _drawn(config.method, config.model)
+
+
+@functools.cache
+def _drawn(method: str, model: Any) -> Model:
+    config = Config(method=method, model=model, data=DataConfig(num_frames=LENGTH))
+    shapes = config.build_method().variable_shapes()
     rng = np.random.default_rng(0)
 
     def draw(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -78,8 +85,7 @@ def _model(method: Method) -> Model:
         policy["lstm"]["kernel_hh"] *= 3
         shape = policy["decision"]["kernel"].shape
         policy["decision"]["kernel"] = np.random.default_rng(3).normal(size=shape).astype("f")
-    data = DataConfig(num_frames=LENGTH)
-    return Model(Config(method=method.name, model=method.config, data=data), variables)
+    return Model(config, variables)
 
 
 def _save(model: Model, workdir: Path) -> None:
@@ -164,27 +170,27 @@ def test_each_platform_gets_its_own_chunks() -> None:
     data = export_model(model.config, model.variables, options)
     program = export.deserialize(data).mlir_module()
     for platform in ("cpu", "cuda"):
-        for size in chunks[platform][0]:
+        for size in chunks[platform]["24px"]:
             assert f"tensor<{size}x{SIDE}x{SIDE}x3xui8>" in program, (platform, size)
 
 
 @pytest.mark.parametrize(
-    ("method", "options", "how"),
+    ("config", "options", "how"),
     [
-        (SINGLE_LSTM, {}, {}),
+        (LSTM, {}, {}),
         (RANDOM, {"seed": 4}, {"seed": 4}),
         (AR_NET, {"policy": "sample", "seed": 5}, {"policy": "sample", "seed": 5}),
         (BFLOAT16, {"batch": 3, "chunks": (4, 1)}, {}),
     ],
 )
-def test_other_methods_and_choices(method: Method, options: dict, how: dict) -> None:
-    model, frames = _model(method), _frames(3)
+def test_other_methods_and_choices(config: Config, options: dict, how: dict) -> None:
+    model, frames = _model(config), _frames(3)
     chosen = ExportOptions(
         **{"num_frames": LENGTH, "platforms": ("cpu",), "chunks": (4,)} | options
     )
     data = export_model(model.config, model.variables, chosen)
     answer = jax.jit(export.deserialize(data).call)(frames)
-    tolerance = 2e-2 if method is BFLOAT16 else 1e-5
+    tolerance = 2e-2 if config is BFLOAT16 else 1e-5
     _assert_same(answer, model, frames, tolerance, routing="masked", **how)
 
 

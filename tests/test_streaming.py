@@ -111,6 +111,7 @@ def test_no_frame_compiles_and_a_reset_starts_over() -> None:
 def test_bad_frames_and_models_are_named() -> None:
     with pytest.raises(ValueError, match=r"uint8 \[32, 32, 3\].*\[16, 16, 3\]"):
         _model(PAPER, 0).stream().push(np.zeros((16, 16, 3), np.uint8))
-    uniform = Uniform(UniformConfig(num_classes=5, resolution=32, backbone="resnet8_tiny"))
+    config = UniformConfig(num_classes=5, resolution=32, backbone="resnet8_tiny")
+    variables = Uniform(config).initial_variables(jax.random.key(0))
     with pytest.raises(UserError, match="'uniform' does not take a video frame by frame"):
-        Model(Config(method="uniform", model=uniform.config), {}).stream()
+        Model(Config(method="uniform", model=config), variables).stream()

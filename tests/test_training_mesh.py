@@ -13,7 +13,6 @@ import jax, jax.numpy as jnp, numpy as np, optax
 from ar_net_jax.config.optimizer import OptimizerConfig
 from ar_net_jax.backbones import layers
 from ar_net_jax.backbones import resnet
-from ar_net_jax.losses import Accuracy, Efficiency, Uniform
 from ar_net_jax.methods.ar_net import ARNet, ARNetConfig, ARNetStage
 from ar_net_jax.modules.policy import PolicyConfig
 from ar_net_jax.runtime import mesh as devices
@@ -26,15 +25,14 @@ METHOD = ARNet(ARNetConfig(
     num_classes=3, resolutions=(24, 16), backbones=("resnet8_tiny",), skips=(1, 2),
     policy=PolicyConfig("resnet8_tiny", 16, hidden_size=8),
 ))
-# So weighted that a frame at 24 px costs 0.1, as one of 1 GFLOP would.
-LOSSES = {
-    "accuracy": Accuracy(0.9), "uniform": Uniform(0.3),
-    "efficiency": Efficiency(0.1 / float(METHOD.choice_gflops(overhead=False)[0])),
-}
-JOINT = ARNetStage(losses=LOSSES, learning_rate=0.05, tau_start=2.0)
+JOINT = ARNetStage(
+    "joint", ARNet.usual_losses("joint"), learning_rate=0.05, tau_start=2.0, tau_decay=0.0
+)
 ROUTED = dataclasses.replace(JOINT, freeze_policy="all", routing="routed", routed_chunk=3)
 MESH = devices.make_mesh()
-VARIABLES = jax.device_get(jax.jit(METHOD.initial_variables)(jax.random.key(0)))
+VARIABLES = jax.device_get(
+    jax.jit(METHOD.initial_variables)(jax.random.key(0))
+)
 
 def batch(step):
     rng = np.random.default_rng(step)
@@ -49,7 +47,7 @@ def train(stage, mesh, steps=3, **fields):
     config = OptimizerConfig(**fields)
     optimizer = make_optimizer(
         config, optax.constant_schedule(0.05), VARIABLES["params"],
-        lambda path: METHOD.part_of(stage, path), METHOD.head_names(),
+        part_of=lambda path: METHOD.part_of(stage, path), heads=METHOD.head_names(),
     )
     step = make_train_step(
         StageLoss(METHOD, stage, 1, mesh), optimizer, mesh, steps_per_epoch=4,
@@ -57,8 +55,8 @@ def train(stage, mesh, steps=3, **fields):
     )
     state = TrainState.create(jax.tree.map(jnp.array, VARIABLES), optimizer)
     if mesh is not None:
-        shardings = state_shardings(state, mesh, shard_optimizer=config.shard_state)
-        state = jax.device_put(state, shardings)
+        shard = config.shard_state
+        state = jax.device_put(state, state_shardings(state, mesh, shard_optimizer=shard))
     losses = []
     for index in range(steps):
         rows = batch(index)
