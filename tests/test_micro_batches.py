@@ -15,7 +15,7 @@ from ar_net_jax.backbones import layers, resnet
 from ar_net_jax.config.optimizer import OptimizerConfig
 from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config
-from ar_net_jax.losses import Accuracy, Efficiency, Loss, Separate, Uniform
+from ar_net_jax.losses import Accuracy, Efficiency, Separate, Uniform
 from ar_net_jax.methods import Moment
 from ar_net_jax.methods.ar_net import ARNet, ARNetConfig, ARNetStage
 from ar_net_jax.modules.policy import PolicyConfig
@@ -35,16 +35,21 @@ METHOD = ARNet(
         policy=PolicyConfig("resnet8_tiny", 16, hidden_size=8),
     )
 )
-LOSSES: dict[str, Loss] = {"accuracy": Accuracy(0.9), "efficiency": Efficiency(0.1)}
-JOINT = ARNetStage(
-    "joint", {**LOSSES, "uniform": Uniform(0.3)}, learning_rate=0.1, tau_start=2.0, tau_decay=0.0
-)
-WARMUP = ARNetStage(
-    "separate", {"separate": Separate()}, learning_rate=0.1, train_policy_features=True
-)
+# So weighted that a frame at 24 px costs 0.1, as one of 1 GFLOP would.
+LOSSES = {
+    "accuracy": Accuracy(0.9),
+    "efficiency": Efficiency(0.1 / float(METHOD.choice_gflops(overhead=False)[0])),
+    "uniform": Uniform(0.3),
+}
+JOINT = ARNetStage(losses=LOSSES, learning_rate=0.1, tau_start=2.0)
 STAGES = {
     "joint": JOINT,
-    "warmup": WARMUP,
+    "warmup": ARNetStage(
+        objective="separate",
+        losses={"separate": Separate()},
+        learning_rate=0.1,
+        train_policy_features=True,
+    ),
     "routed": dataclasses.replace(
         JOINT, freeze_policy="all", decisions="argmax", routing="routed", routed_chunk=3
     ),
@@ -70,21 +75,23 @@ def _batch() -> dict[str, jax.Array]:
 
 @functools.cache
 def _variables() -> Any:
-    return jax.jit(lambda key: METHOD.initial_variables(key, WARMUP))(jax.random.key(1))
+    init = functools.partial(METHOD.initial_variables, stage=STAGES["warmup"])
+    return jax.jit(init)(jax.random.key(1))
 
 
-def _updates(stage: ARNetStage, micro_batches: int) -> tuple[TrainState, dict[str, Any]]:
+def _updates(
+    stage: ARNetStage, micro_batches: int, method: ARNet = METHOD
+) -> tuple[TrainState, dict[str, Any]]:
     """One step of plain gradient descent, so that the parameters move by the gradient."""
-    plain = OptimizerConfig(clip_norm=1e9, weight_decay=0.0, momentum=0.0)
     variables = jax.tree.map(jnp.array, _variables())
     optimizer = make_optimizer(
-        plain,
+        OptimizerConfig(clip_norm=1e9, weight_decay=0.0, momentum=0.0),
         optax.constant_schedule(1.0),
         variables["params"],
-        part_of=lambda path: METHOD.part_of(stage, path),
-        heads=METHOD.head_names(),
+        functools.partial(method.part_of, stage),
+        method.head_names(),
     )
-    loss = StageLoss(METHOD, stage, 3)
+    loss = StageLoss(method, stage, seed=3)
     step = make_train_step(loss, optimizer, steps_per_epoch=2, micro_batches=micro_batches)
     return step(TrainState.create(variables, optimizer), _batch())
 
@@ -106,7 +113,8 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(name: str, norm: str
     # A heavy eq. 11, which is not a mean over videos: parts by themselves would get it wrong.
     stage = STAGES[name]
     if stage.objective == "joint":
-        stage = dataclasses.replace(stage, losses={**LOSSES, "uniform": Uniform(20.0, norm)})
+        losses = {**stage.losses, "uniform": Uniform(20.0, norm)}
+        stage = dataclasses.replace(stage, losses=losses)
     whole, metrics = _updates(stage, 1)
     parts, found = _updates(stage, 4)
     _assert_close(parts.params, whole.params)
@@ -120,14 +128,14 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(name: str, norm: str
 
 def test_statistics_move_once_for_each_micro_batch() -> None:
     """As if the parts had been batches, one after the other, with unchanged parameters."""
-    state, _ = _updates(STAGES["joint"], 2)
+    state, _ = _updates(JOINT, 2)
     halves = split_batch(_batch(), 2, None)
-    stats, loss = _variables()["batch_stats"], StageLoss(METHOD, JOINT, 3)
-    start = Moment(jnp.int32(0), jnp.float32(0))
-    run = jax.jit(lambda *args: loss(*args, start))
+    loss, stats = StageLoss(METHOD, JOINT, seed=3), _variables()["batch_stats"]
+    run = jax.jit(lambda *args: loss(*args))
+    moment = Moment(jnp.int32(0), jnp.float32(0))
     for index in range(2):
         half = jax.tree.map(lambda x, i=index: x[i], halves)
-        _, (_, stats) = run(_variables()["params"], stats, half)
+        _, (_, stats) = run(_variables()["params"], stats, half, moment)
     _assert_close(state.batch_stats, stats)
 
 
