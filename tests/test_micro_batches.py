@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from ar_net_jax.backbones.make import make_backbone
 from ar_net_jax.config.config import Config, LossConfig, ModelConfig, PolicyConfig, StageConfig
 
-from ar_net_jax import backbones
 from ar_net_jax.backbones import layers, resnet
 from ar_net_jax.errors import UserError
 from ar_net_jax.methods.registry import build_model, init_variables
@@ -152,7 +152,7 @@ def test_parts_that_are_not_equal_are_refused() -> None:
 
 def _backbone_loss(name: str, remat: bool) -> tuple[Any, Any]:
     """A loss of (parameters, frames, keys), and the shapes of the variables."""
-    module = backbones.get(name).module(remat=remat)
+    module = make_backbone(name, remat=remat)
     shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
 
     def loss(variables: Any, frames: Any, keys: Any) -> Any:
@@ -184,7 +184,7 @@ def test_recomputing_blocks_changes_no_number() -> None:
     rng = np.random.default_rng(0)
     frames = jnp.asarray(rng.normal(size=(2, 32, 32, 3)), jnp.float32)
     keys = jax.random.split(jax.random.key(0), 2)
-    variables = backbones.get("resnet8_tiny").module().init(jax.random.key(1), frames)
+    variables = make_backbone("resnet8_tiny").init(jax.random.key(1), frames)
     found, expected = (
         jax.jit(jax.grad(_backbone_loss("resnet8_tiny", remat)[0], has_aux=True, allow_int=True))(
             variables, frames, keys
