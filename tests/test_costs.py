@@ -6,24 +6,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from jax.sharding import AbstractMesh, PartitionSpec
 
-from ar_net_jax import backbones, costs
+from ar_net_jax import backbones, costs, methods
 from ar_net_jax.errors import UserError
-from ar_net_jax.experiment import load_config
-from ar_net_jax.methods import Method
+from ar_net_jax.modules.policy import PolicyConfig
 from ar_net_jax.ops import depthwise
 
 RESNETS = ("resnet50", "resnet34", "resnet18")
 EFFICIENTNETS = ("efficientnet_b3", "efficientnet_b1", "efficientnet_b0")
-PAPER = dict(
-    resolutions=(224, 168, 112, 84),
-    policy_backbone="mobilenet_v2",
-    policy_is_action=True,
-    hidden_size=512,
-    num_classes=200,
-)
-ALWAYS = np.ones(1)
+
+
+def _method(name: str, **model) -> methods.Method:
+    """A method for 200 classes with the paper's costs, its other fields the paper's too."""
+    cls = methods.get(name)
+    return cls(cls.Config(**{"gflops_convention": "paper"} | model))
+
+
+def _per_video(method: methods.Method, usage, frames, convention="paper"):
+    return costs.usage_gflops(method.networks(), method.choices, usage, convention, frames)
 
 
 def _struct(*shape: int) -> jax.ShapeDtypeStruct:
@@ -84,19 +88,20 @@ def test_lstm_steps():
 
 
 @pytest.mark.parametrize(
-    ("spec", "per_video"),
+    ("name", "model", "per_video"),
     [
-        ("activitynet:uniform", 65.76),
-        ("activitynet:lstm", 65.89),
-        ("activitynet:multi_scale", 110.41),
-        ("activitynet:efficientnet,uniform", 28.80),
-        ("activitynet:efficientnet,multi_scale", 37.56),
+        ("uniform", {"backbone": "resnet50"}, 65.76),
+        ("lstm", {"backbone": "resnet50"}, 65.89),
+        ("multi_scale", {"backbones": RESNETS, "skips": ()}, 110.41),
+        ("uniform", {"backbone": "efficientnet_b3"}, 28.80),
+        ("multi_scale", {"backbones": EFFICIENTNETS, "skips": ()}, 37.56),
     ],
 )
-def test_rows_of_the_papers_tables(spec, per_video):
-    method = load_config(spec).build_method()
-    found = costs.usage_gflops(method.networks(), method.choices, np.ones(1), "paper", 16)
-    assert found == pytest.approx(per_video, abs=0.01)
+def test_rows_of_the_papers_tables(name, model, per_video):
+    method = _method(name, **model)
+    assert _per_video(method, np.ones(1), 16) == pytest.approx(per_video, abs=0.01)
+    (per_frame,) = method.choice_gflops()
+    assert 16 * per_frame == pytest.approx(per_video, abs=0.01)
 
 
 def test_scsampler_row():
@@ -107,54 +112,68 @@ def test_scsampler_row():
 
 
 @pytest.fixture(scope="module")
-def ar_net() -> Method:
-    return load_config("activitynet").build_method()
+def ar_net() -> methods.Method:
+    return _method("ar_net", backbones=RESNETS)
 
 
-def _per_video(method: Method, usage: np.ndarray, num_frames: float, convention="paper") -> float:
-    return costs.usage_gflops(method.networks(), method.choices, usage, convention, num_frames)
-
-
-def test_ar_net_table(ar_net):
-    chosen = ar_net.choice_gflops("paper", overhead=False)
-    assert chosen[3:].tolist() == [0.0] * 4
-    looks = 1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.25
-    assert ar_net.choices.calls["policy"] == ar_net.choices.calls["LSTM"] == looks
-    # Uniformly random actions: the expectation that the authors' formula gives for Random policy.
+def test_ar_nets_choices(ar_net):
+    networks, looks = ar_net.networks(), (1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.25)
+    policy = networks["policy"].gflops("paper") + networks["LSTM"].gflops("paper")
+    alone = [networks[name].gflops("paper") for name in ("224px", "168px", "112px")] + [0.0] * 4
+    np.testing.assert_allclose(ar_net.choice_gflops(overhead=False), alone)
+    np.testing.assert_allclose(ar_net.choice_gflops(), np.add(alone, np.multiply(policy, looks)))
+    # Uniformly random actions, and every frame skipped four at a time.
     assert _per_video(ar_net, np.full(7, 1 / 7), 16) == pytest.approx(16.38, abs=0.01)
-    # Every frame skipped four at a time: the policy looks at every fourth frame.
+    assert _per_video(ar_net, np.eye(7)[6], 1) == pytest.approx(policy / 4)
+
+
+@given(usage=arrays(np.float64, 7, elements=st.floats(0, 1)), frames=st.integers(1, 400))
+def test_a_usage_costs_the_mean_of_its_choices(ar_net, usage, frames):
+    expected = frames * usage @ ar_net.choice_gflops()
+    assert _per_video(ar_net, usage, frames) == pytest.approx(expected)
+
+
+def test_calls_may_be_numbers_or_arrays_of_numpy_or_jax(ar_net):
     networks = ar_net.networks()
-    look = networks["policy"].gflops("paper") + networks["LSTM"].gflops("paper")
-    assert _per_video(ar_net, np.eye(7)[6], 1) == pytest.approx(look / 4)
-
-
-def test_calls_times_gflops_of_arrays_of_any_kind(ar_net):
-    usage = np.random.default_rng(0).dirichlet(np.ones(7), 3)
-    by_hand = usage @ ar_net.choice_gflops("paper")
-    counted = {n: usage @ np.array(per) for n, per in ar_net.choices.calls.items()}
-    found = costs.total_gflops(ar_net.networks(), counted, "paper")
-    np.testing.assert_allclose(found, by_hand, rtol=1e-12)
-    one_hot = np.eye(7, dtype=np.float32)[[[0, 6, 6, 6], [3, 4, 1, 2]]]
-    on_device = jax.jit(
-        lambda x: costs.total_gflops(ar_net.networks(), ar_net.choices.count(x), "paper")
-    )(jnp.asarray(one_hot))
+    gflops = np.array([network.gflops("macs") for network in networks.values()])
+    drawn = np.random.default_rng(0).integers(0, 9, (len(networks), 2, 3))
+    calls = dict(zip(networks, drawn.astype(np.float32)))
+    by_hand = np.tensordot(gflops, drawn, 1)
+    found = costs.total_gflops(networks, calls, "macs")
+    assert isinstance(found, np.ndarray)
+    np.testing.assert_allclose(found, by_hand, rtol=1e-6)
+    on_device = jax.jit(lambda calls: costs.total_gflops(networks, calls, "macs"))(calls)
     assert on_device.dtype == jnp.float32
-    per_choice = ar_net.choice_gflops("paper")
-    np.testing.assert_allclose(on_device, one_hot.sum(1) @ per_choice, rtol=1e-6)
+    np.testing.assert_allclose(on_device, by_hand, rtol=1e-5)
+    one = {name: float(count[1, 2]) for name, count in calls.items()}
+    assert costs.total_gflops(networks, one, "macs") == pytest.approx(by_hand[1, 2])
 
 
 def test_policy_that_is_no_action():
-    method = load_config("activitynet:skipping_only").build_method()
-    chosen = method.choice_gflops("macs", overhead=False)
-    assert chosen.tolist() == [costs.frame_gflops("resnet50", 224, 200, "macs"), 0.0, 0.0, 0.0]
+    policy = {"is_action": False}
+    model = {"resolutions": (224,), "backbones": ("resnet50",), "policy": PolicyConfig(**policy)}
+    method = _method("ar_net", **model, gflops_convention="macs")
+    expected = (costs.frame_gflops("resnet50", 224, 200, "macs"), 0.0, 0.0, 0.0)
+    np.testing.assert_allclose(method.choice_gflops(overhead=False), expected)
     # It makes no prediction, so it has no classifier.
-    policy = method.networks()["policy"]
-    assert policy.gflops("macs") == costs.frame_gflops("mobilenet_v2", 84, 0, "macs")
+    without = costs.frame_gflops("mobilenet_v2", 84, 0, "macs")
+    assert method.networks()["policy"].gflops("macs") == without
 
 
-def test_an_unknown_convention_is_named():
+def test_an_unknown_convention_is_an_error():
     with pytest.raises(UserError, match="'flops'.*macs, paper"):
         costs.frame_gflops("resnet50", 224, 200, "flops")
+
+
+@pytest.mark.parametrize(
+    ("name", "stated", "has_batch_norm"),
+    [("efficientnet_lite0", 0.40, True), ("convnext_tiny", 4.47, False)],
+)
+def test_a_backbone_that_the_paper_does_not_have(name, stated, has_batch_norm):
+    macs, paper = (costs.frame_gflops(name, 224, 1000, each) for each in ("macs", "paper"))
+    # What timm's tables state, in 1e9 to two digits.
+    assert macs == pytest.approx(stated, rel=0.04)
+    assert (paper > macs) == has_batch_norm
 
 
 @pytest.mark.parametrize(("size", "stride", "groups"), [(9, 1, 1), (9, 2, 1), (8, 2, 4), (8, 1, 8)])

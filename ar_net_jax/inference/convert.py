@@ -35,7 +35,8 @@ def convert(
 
     Args:
         source: a released `.pth.tar`; a model of this package, as a folder or `.safetensors`; or
-            an ImageNet classifier, as a file or by its name on the Hugging Face hub.
+            an ImageNet classifier, as a file, by its name on the Hugging Face hub, or as
+            `package:NAME`, an installed package's.
         to: a folder for `ar_net_jax.load`, `x.safetensors`, or `x.pth.tar` for the authors' code.
         method: name of a released model's method, where its keys and shapes fit several.
         config: taken instead of the one that is derived from the keys, or comes with the model.
@@ -65,7 +66,7 @@ def _read(
 ) -> tuple[Config, dict[str, Any]]:
     if source.is_dir():
         own, variables = load_config_and_variables(source)
-    elif source.suffix == SAFETENSORS and holds_config(source):
+    elif source.suffix == SAFETENSORS and source.is_file() and holds_config(source):
         own, variables = load_safetensors(source)
     else:
         return _import(source, method, config, overrides)
