@@ -17,10 +17,10 @@ def softmax_scores(logits: Float[np.ndarray, "n c"]) -> Float64[np.ndarray, "n c
     released code uses the softmax.
 
     Args:
-      logits: float [N, C].
+        logits: float [N, C].
 
     Returns:
-      float64 [N, C], each row sums to 1.
+        float64 [N, C], each row sums to 1.
 
     >>> softmax_scores(np.array([[0.0, 0.0]])).tolist()
     [[0.5, 0.5]]
@@ -37,14 +37,14 @@ def average_precision(scores: Float[np.ndarray, " n"], positives: Bool[np.ndarra
     `average_precision_score`; so the order of the examples never matters.
 
     Args:
-      scores: float [N], larger means more likely positive.
-      positives: bool [N].
+        scores: float [N], larger means more likely positive.
+        positives: bool [N].
 
     Returns:
-      A share in [0, 1]; NaN if there is no positive.
+        A share in [0, 1]; NaN if there is no positive.
 
     Raises:
-      ValueError: if a score is not a number, which has no rank.
+        ValueError: if a score is not a number, which has no rank.
 
     >>> average_precision(np.array([0.9, 0.8, 0.1]), np.array([True, False, True])).__round__(4)
     0.8333
@@ -75,16 +75,16 @@ def mean_average_precision(
     A class that no video carries is left out of the mean.
 
     Args:
-      scores: float [N, C], the softmax of the video logits (see `softmax_scores`).
-      labels: int [N, K], padded with -1.
-      first_label_only: count only the first label of a video, the released code's second variant;
-        the default counts all of them, the headline figure.
+        scores: float [N, C], the softmax of the video logits (see `softmax_scores`).
+        labels: int [N, K], padded with -1.
+        first_label_only: count only the first label of a video, the released code's second variant;
+            the default counts all of them, the headline figure.
 
     Returns:
-      mAP in percent.
+        mAP in percent.
 
     Raises:
-      ValueError: on NaN scores, a label outside [0, C), or no label at all.
+        ValueError: on NaN scores, a label outside [0, C), or no label at all.
 
     >>> scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
     >>> mean_average_precision(scores, np.array([[0, -1], [1, -1], [0, 1]]))
@@ -107,15 +107,15 @@ def top_k_accuracy(
     Of classes with equal scores the smaller index ranks first.
 
     Args:
-      scores: float [N, C].
-      labels: int [N, K], padded with -1; only the first column is used, as in the released code.
-      k: how many classes count, >= 1.
+        scores: float [N, C].
+        labels: int [N, K], padded with -1; only the first column is used, as in the released code.
+        k: how many classes count, >= 1.
 
     Returns:
-      Accuracy in percent.
+        Accuracy in percent.
 
     Raises:
-      ValueError: if a video has no label, or one outside [0, C).
+        ValueError: if a video has no label, or one outside [0, C).
 
     >>> top_k_accuracy(np.array([[0.1, 0.9], [0.7, 0.3]]), np.array([[1], [1]]), k=1)
     50.0
@@ -140,15 +140,15 @@ def action_usage(
     A frame covered by an earlier skip carries that skip's action and counts for it.
 
     Args:
-      actions: int [N, T].
-      num_actions: size of the action space.
-      mask: bool [N] (videos that count) or [N, T] (frames that count); all by default.
+        actions: int [N, T].
+        num_actions: size of the action space.
+        mask: bool [N] (videos that count) or [N, T] (frames that count); all by default.
 
     Returns:
-      float64 [num_actions], summing to 1.
+        float64 [num_actions], summing to 1.
 
     Raises:
-      ValueError: if an action is outside [0, num_actions), or no frame counts.
+        ValueError: if an action is outside [0, num_actions), or no frame counts.
 
     >>> action_usage(np.array([[0, 2, 2, 0]]), 3).tolist()
     [0.5, 0.0, 0.5]
@@ -173,11 +173,11 @@ def chance_level(labels: Int[np.ndarray, "n k"], num_classes: int) -> dict[str, 
     E[AP] = (H_N + (N - H_N)(P - 1) / (N - 1)) / N with H_N the N-th harmonic number.
 
     Args:
-      labels: int [N, K], padded with -1.
-      num_classes: number of classes C.
+        labels: int [N, K], padded with -1.
+        num_classes: number of classes C.
 
     Returns:
-      `{"mAP": percent, "top1": percent}`.
+        `{"mAP": percent, "top1": percent}`.
 
     >>> chance_level(np.array([[0], [1]]), 2)
     {'mAP': 75.0, 'top1': 50.0}
@@ -201,12 +201,12 @@ class Predictions:
     """The predictions for one split, in the order of the example ids.
 
     Attributes:
-      scores: float64 [N, C], softmax of the video logits.
-      labels: int [N, K], padded with -1.
-      example_id: int [N], 0..N-1.
-      actions: int [N, T], the choice made for every frame; None where that was not recorded.
-      frame_index: int [N, T], the stored frames that were looked at; None likewise.
-      calls: by network, how many times each video needed it, float [N].
+        scores: float64 [N, C], softmax of the video logits.
+        labels: int [N, K], padded with -1.
+        example_id: int [N], 0..N-1.
+        actions: int [N, T], the choice made for every frame; None where that was not recorded.
+        frame_index: int [N, T], the stored frames that were looked at; None likewise.
+        calls: by network, how many times each video needed it, float [N].
     """
 
     scores: Float64[np.ndarray, "n c"]
@@ -233,7 +233,7 @@ class PredictionLog:
     """Collects the batches of one evaluation; padding rows are dropped as they come in.
 
     Attributes:
-      num_examples: size of the split; the ids 0..num_examples-1 must each appear once.
+        num_examples: size of the split; the ids 0..num_examples-1 must each appear once.
 
     >>> log = PredictionLog(num_examples=1)
     >>> log.add(logits=np.zeros((2, 3)), labels=np.array([[1], [-1]]),
@@ -259,13 +259,13 @@ class PredictionLog:
         """Adds one batch.
 
         Args:
-          logits: float [B, C], video logits; kept as their softmax.
-          labels: int [B, K], padded with -1.
-          example_id: int [B], index within the split.
-          mask: bool [B], False for padding rows.
-          actions: int [B, T], the choices made; in every batch or in none, like the following.
-          frame_index: int [B, T], the stored frames that were looked at.
-          calls: by network, how many times each video needed it, float [B].
+            logits: float [B, C], video logits; kept as their softmax.
+            labels: int [B, K], padded with -1.
+            example_id: int [B], index within the split.
+            mask: bool [B], False for padding rows.
+            actions: int [B, T], the choices made; in every batch or in none, like the following.
+            frame_index: int [B, T], the stored frames that were looked at.
+            calls: by network, how many times each video needed it, float [B].
         """
         keep = np.asarray(mask, bool)
         batch = {
@@ -284,10 +284,10 @@ class PredictionLog:
         """Joins the batches and checks that each example of the split is there exactly once.
 
         Returns:
-          The `Predictions`, ordered by example id.
+            The `Predictions`, ordered by example id.
 
         Raises:
-          ValueError: naming the example ids that are missing, repeated or foreign to the split.
+            ValueError: naming the example ids that are missing, repeated or foreign to the split.
         """
         if not self._batches:
             raise ValueError("the evaluation saw no batch; the split or its pipeline is empty")
