@@ -120,7 +120,7 @@ def split_names(configs: str | None, checkpoints: str | None) -> list[Source]:
             f"--checkpoints: {len(folders)} given for {len(specs)} configs ({' '.join(specs)}); "
             "give one for each, an empty one for fresh weights"
         )
-    return [Source(s, f or None) for s, f in zip(specs, folders or [None] * len(specs))]
+    return [Source(s, f or None) for s, f in zip(specs, folders or [""] * len(specs))]
 
 
 def read_entries(
@@ -149,7 +149,7 @@ def read_entries(
     for source in sources:
         config, variables, data = _read(source, overrides, split)
         count, traits = num_frames or config.data.num_frames, config.build_method().traits
-        spec = source.spec or source.checkpoint
+        spec = source.spec or source.checkpoint or ""
         entry = Entry(spec, config, variables, count, form if traits.adaptive else None, split=data)
         if not traits.steerable:
             found.append(entry)
@@ -169,7 +169,7 @@ def _read(
 ) -> tuple[Config, Any, VideoSource | None]:
     """Config, variables, and the split where there is one for a trained model."""
     if source.checkpoint is None:
-        config = load_config(source.spec, overrides)
+        config = load_config(source.spec or "", overrides)
         return config, fresh_variables(config.build_method()), None
     config, variables = load_config_and_variables(source.checkpoint)
     if source.spec:
@@ -192,7 +192,7 @@ def fresh_variables(method: Method[Any]) -> Any:
     """
     rng = np.random.default_rng(0)
 
-    def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+    def draw(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
         if len(leaf.shape) < 2:
             return np.full(leaf.shape, path[-1].key in ("scale", "var"), leaf.dtype)
         scale = np.sqrt(2 / np.prod(leaf.shape[:-1]))

@@ -1,6 +1,7 @@
 """Runs a benchmark: compiles, warms up, and times all models in turn, round after round."""
 
 import dataclasses
+import functools
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -70,7 +71,7 @@ class Measurement:
     form: Routing
     program: Program
     results: list[Result]
-    trials: dict[str, float] = dataclasses.field(default_factory=dict)
+    trials: Mapping[Routing, float] = dataclasses.field(default_factory=dict)
     batch: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
     single: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
     decoded: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
@@ -104,26 +105,30 @@ class _Runner:
         draws = settings.repetitions if entry.method.traits.draws else 1
         self._count = max(len(self._videos), draws)
         self._requests = [self._request(i) for i in range(self._count)]
+        forms: tuple[Routing, ...] = (form,) if form else ("routed", "masked")
         compiled = {
-            name: programs.get(entry, name, self._requests[0], alone=False)
-            for name in ([form] if form else ["routed", "masked"])
+            name: programs.get(entry, name, self._requests[0], alone=False) for name in forms
         }
-        trials = {}
+        trials: dict[Routing, float] = {}
         for program in compiled.values():
             jax.block_until_ready(program.call(self._requests[0]))
         if len(compiled) > 1:
-            calls = {n: lambda i, p=p: p.call(self._requests[0]) for n, p in compiled.items()}
+            calls = {n: functools.partial(self._trial, p) for n, p in compiled.items()}
             trials = {n: float(s.min()) for n, s in time_interleaved(calls, _TRIALS).items()}
-            form = min(trials, key=trials.get)
-        self.form, self.program = form, compiled[form]
+        self.form = min(compiled, key=lambda name: trials.get(name, 0.0))
+        self.program = compiled[self.form]
         results = [jax.device_get(self.program.call(request)) for request in self._requests]
-        self.measured = Measurement(entry, form, self.program, results, trials)
+        self.measured = Measurement(entry, self.form, self.program, results, trials)
 
     def _request(self, number: int, rows: slice = slice(None), *, alone: bool = False) -> Request:
         """The number-th input, or some of its videos."""
         frames = self._videos[number % len(self._videos)][rows]
         forced = None if self._forced is None else self._forced[rows]
         return self._programs.request(self.entry, frames, forced, number, alone=alone)
+
+    def _trial(self, program: Program, number: int) -> Result:
+        """A call of one of the forms among which the faster one is chosen."""
+        return program.call(self._requests[0])
 
     def batch_call(self) -> Call:
         """The large batch, its inputs in turn."""
@@ -151,7 +156,7 @@ class _Runner:
             clips = [read_video(path, length, size)[0] for _ in range(self._settings.batch)]
             request = self._requests[number % self._count]
             frames = jax.device_put(np.stack(clips), where)
-            return self.program.call(request.replace(frames=frames))
+            return self.program.call(dataclasses.replace(request, frames=frames))
 
         return call
 
@@ -167,7 +172,7 @@ class _Runner:
             self.form,
             self._programs.variables(self.entry, alone=True),
             requests,
-            [result.actions[rows] for result in self.measured.results],
+            [np.asarray(result.actions[rows]) for result in self.measured.results],
         )
         if mesh is not None:
             whole = self._programs.get(self.entry, self.form, requests[0], alone=True)
@@ -212,7 +217,9 @@ def _time_batches(
     runners: Sequence[_Runner], settings: Settings, extra: Mapping[str, Call]
 ) -> dict[str, np.ndarray]:
     """The large batch and the parts; returns the seconds of the extra calls."""
-    calls: dict[tuple, Call] = {(_EXTRA, name): call for name, call in extra.items()}
+    calls: dict[tuple[int | str, str], Call] = {
+        (_EXTRA, name): call for name, call in extra.items()
+    }
     for i, runner in enumerate(runners):
         calls[i, _BATCH] = runner.batch_call()
         if len(runner.entry.method.networks()) > 1:

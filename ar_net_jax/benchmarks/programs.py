@@ -50,7 +50,7 @@ class Programs:
         self.mesh = mesh
         self.parts = Parts(chunks)
         self._chunks = chunks
-        self._compiled: dict[Hashable, tuple[Callable[..., Result], float, int | None]] = {}
+        self._compiled: dict[Hashable, tuple[jax.stages.Compiled, float, int | None]] = {}
         self._placed: dict[tuple[int, bool], tuple[Any, Any]] = {}
 
     def get(self, entry: Entry, form: Routing, request: Request, *, alone: bool) -> Program:
@@ -80,12 +80,12 @@ class Programs:
         return Program(lambda request: compiled(variables, request, penalty), seconds, planned)
 
     def variables(self, entry: Entry, *, alone: bool) -> Any:
-        """A entry's variables on the devices, put there once."""
-        alone = alone or self.mesh is None
-        key = (id(entry.variables), alone)
+        """An entry's variables on the devices, put there once."""
+        mesh = None if alone else self.mesh
+        key = (id(entry.variables), mesh is None)
         if key not in self._placed:
             tree = entry.variables
-            placed = jax.device_put(tree) if alone else replicate(tree, self.mesh)
+            placed = jax.device_put(tree) if mesh is None else replicate(tree, mesh)
             # The host's tree is kept as well, so that no other comes to have its id.
             self._placed[key] = (tree, placed)
         return self._placed[key][1]
@@ -110,9 +110,10 @@ class Programs:
         """
         order = jnp.arange(frames.shape[0])
         keys = example_keys(entry.config.seed, jnp.full_like(order, number), order)
-        request = Request(frames=frames, keys=keys, forced_actions=forced_actions)
         where = None if alone or self.mesh is None else sharded(self.mesh)
-        return jax.block_until_ready(jax.device_put(request, where))
+        placed = jax.device_put((frames, keys, forced_actions), where)
+        frames_there, keys, forced_there = jax.block_until_ready(placed)
+        return Request(frames_there, keys, forced_actions=forced_there)
 
 
 def _planned_bytes(compiled: Any) -> int | None:

@@ -47,11 +47,11 @@ def choices_by_kind(
     """
     kinds_of = frame_kinds(data_dir / "videos", split.split)
     stored = [split[i]["name"] for i in range(len(split))]
-    looked_at = evaluation.predictions.frame_index
+    looked_at, actions = evaluation.predictions.frame_index, evaluation.predictions.actions
+    assert looked_at is not None and actions is not None, "an evaluation records them"
     kinds = np.stack(
         [np.asarray(kinds_of[name])[index] for name, index in zip(stored, looked_at, strict=True)]
     )
-    actions = evaluation.predictions.actions
     names = method.choices.names
     usage, frames = {}, {}
     for kind in sorted(set(kinds.ravel().tolist())):
@@ -70,6 +70,7 @@ def pick_videos(
 ) -> list[DecidedVideo]:
     """Videos for the picture of decisions: spread evenly over what they cost."""
     method, predictions = config.build_method(), evaluation.predictions
+    assert predictions.actions is not None, "an evaluation records them"
     order = np.argsort(evaluation.gflops, kind="stable")
     picked = order[np.linspace(0, len(order) - 1, count + 2).round().astype(int)[1:-1]]
     batches = eval_batches(
@@ -78,7 +79,7 @@ def pick_videos(
         image_size=method.image_size,
         batch_size=config.data.eval_batch_size,
     )
-    frames = {}
+    frames: dict[int, np.ndarray] = {}
     for batch in batches:
         frames |= {
             int(i): clip

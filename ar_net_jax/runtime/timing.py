@@ -54,7 +54,7 @@ def time_interleaved(
 
 
 def _wait(result: Any) -> None:
-    jax.block_until_ready(result)  # type: ignore[no-untyped-call]
+    jax.block_until_ready(result)
 
 
 @dataclass(frozen=True)
