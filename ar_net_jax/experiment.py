@@ -191,12 +191,20 @@ def _parts(values: Mapping[str, Any]) -> dict[str, Any]:
         "method": name,
         "model": build(method.Config, given.get("model", {}), "model"),
         "stages": {
-            key: build(method.Stage, stage, f"stages.{key}")
+            key: _stage(method, stage, f"stages.{key}")
             for key, stage in given.get("stages", {}).items()
         },
     }
     others = {key: value for key, value in given.items() if key not in built}
     return {**built, **convert_fields(Config, others)}
+
+
+def _stage(method: type[Method[Any]], values: Mapping[str, Any], path: str) -> StageConfig:
+    """A stage, which minimises the method's usual losses where it names none."""
+    stage: StageConfig = build(method.Stage, values, path)
+    if "losses" in values:
+        return stage
+    return replace(stage, losses=method.usual_losses(stage.objective))
 
 
 def with_tuples(value: Any) -> Any:

@@ -1,6 +1,5 @@
 """`arnet convert`: round trips bit for bit, refusals, and nothing written where it fails."""
 
-import dataclasses
 import functools
 import json
 import os
@@ -19,7 +18,6 @@ from ar_net_jax.cli.main import main
 from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config
 from ar_net_jax.inference.convert import convert
-from ar_net_jax.methods.registry import init_variables
 from ar_net_jax.weights.export import load_safetensors
 from ar_net_jax.weights.released.convert import import_released
 from ar_net_jax.weights.released.export import check_expressible, export_released
@@ -49,22 +47,17 @@ MODELS: dict[str, dict[str, Any]] = {
         "skips": (),
         "policy": POLICY,
     },
-    "uniform": {"resolutions": (224,), "backbones": ("resnet18",), "skips": ()},
-    "lstm": {
-        "resolutions": (224,),
-        "backbones": ("resnet18",),
-        "skips": (),
-        "policy": {"hidden_size": 16},
-    },
+    "uniform": {"resolution": 224, "backbone": "resnet18"},
+    "lstm": {"resolution": 224, "backbone": "resnet18", "hidden_size": 16},
 }
 
 
 @functools.cache
-def _model(approach: str) -> tuple[Config, Any]:
+def _model(method: str) -> tuple[Config, Any]:
     """A config that the authors' code can express, and variables drawn for it."""
-    config = Config.from_dict({"model": {"approach": approach, **SMALL, **MODELS[approach]}})
+    config = Config.from_dict({"method": method, "model": {**SMALL, **MODELS[method]}})
     rng = np.random.default_rng(0)
-    shapes = jax.eval_shape(lambda: init_variables(config.model, jax.random.key(0)))
+    shapes = config.build_method().variable_shapes()
     return config, jax.tree.map(lambda x: rng.random(x.shape, np.float32), shapes)
 
 
@@ -73,29 +66,26 @@ def _assert_same(found: Any, expected: Any) -> None:
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
-def _saved(tmp_path: Path, approach: str = "uniform") -> Path:
-    config, variables = _model(approach)
+def _saved(tmp_path: Path, method: str = "uniform") -> Path:
+    config, variables = _model(method)
     save_model(tmp_path / "model", variables, config.to_dict())
     return tmp_path / "model"
 
 
-@pytest.mark.parametrize("approach", MODELS)
-def test_export_and_import_give_the_same_bits(approach: str) -> None:
-    config, variables = _model(approach)
-    state = export_released(config.model, variables)
+@pytest.mark.parametrize("method", MODELS)
+def test_export_and_import_give_the_same_bits(method: str) -> None:
+    config, variables = _model(method)
+    state = export_released(config.build_method(), variables)
     assert all(key.startswith("module.") for key in state)
     found = [
-        f"--config.model.{field}={MODELS[approach][field]}"
+        f"--config.model.{field}={MODELS[method][field]}"
         for field in ("resolutions", "skips")
-        if approach == "ar_net"
+        if method == "ar_net"
     ]
-    chosen = approach if approach in ("ar_net", "random_policy") else None
-    again, same = import_released(state, approach=chosen, overrides=found)
+    chosen = method if method in ("ar_net", "random_policy") else None
+    again, same = import_released(state, method=chosen, overrides=found)
     _assert_same(same, variables)
-    if config.model.has_policy:
-        assert again.model == config.model
-    else:  # The policy, but for the LSTM's width, is not part of such a model.
-        assert again.model == dataclasses.replace(config.model, policy=again.model.policy)
+    assert (again.method, again.model) == (config.method, config.model)
 
 
 def test_exported_keys_and_shapes_are_those_of_the_released_file() -> None:
@@ -105,8 +95,8 @@ def test_exported_keys_and_shapes_are_those_of_the_released_file() -> None:
         key: np.broadcast_to(np.float32(0), [int(n) for n in sides.split(",") if n])
         for key, sides in released.items()
     }
-    config, variables = import_released(hollow, approach="ar_net")
-    exported = export_released(config.model, variables)
+    config, variables = import_released(hollow, method="ar_net")
+    exported = export_released(config.build_method(), variables)
     assert {k: ",".join(map(str, v.shape)) for k, v in exported.items()} == released
     counters = {v.dtype for k, v in exported.items() if k.endswith("num_batches_tracked")}
     assert counters == {np.dtype(np.int64)}
@@ -126,13 +116,13 @@ def test_a_model_goes_through_safetensors_unchanged(tmp_path: Path) -> None:
 
 def test_a_released_file_without_pytorch(tmp_path: Path, capsys: Any) -> None:
     config, variables = _model("uniform")
-    save_file(export_released(config.model, variables), tmp_path / "released.safetensors")
+    save_file(export_released(config.build_method(), variables), tmp_path / "released.safetensors")
     argv = ["convert", str(tmp_path / "released.safetensors"), "--to", str(tmp_path / "m")]
-    main([*argv, "--config.model.resolutions=(96,)"])
-    assert "uniform: resnet18; 96px; 3 classes" in capsys.readouterr().out
+    main([*argv, "--config.model.resolution=96"])
+    assert "Uniform: 96px resnet18; 96 px; 3 classes" in capsys.readouterr().out
     found, values = load_model(tmp_path / "m")
     _assert_same(found, variables)
-    assert values["model"]["resolutions"] == [96]
+    assert values["model"]["resolution"] == 96
 
 
 def test_a_released_file_and_back(tmp_path: Path) -> None:
@@ -150,11 +140,15 @@ def test_an_imagenet_classifier_becomes_uniform(tmp_path: Path) -> None:
     config, variables = _model("uniform")
     state = {
         key.removeprefix("module.base_model.").replace("module.new_", ""): array
-        for key, array in export_released(config.model, variables).items()
+        for key, array in export_released(config.build_method(), variables).items()
     }
     save_file(state, tmp_path / "resnet18.safetensors")
-    found = convert(tmp_path / "resnet18.safetensors", tmp_path / "model").model
-    assert (found.approach, found.backbones, found.num_classes) == ("uniform", ("resnet18",), 3)
+    found = convert(tmp_path / "resnet18.safetensors", tmp_path / "model")
+    assert (found.method, found.model.backbone, found.model.num_classes) == (
+        "uniform",
+        "resnet18",
+        3,
+    )
     _assert_same(load_model(tmp_path / "model")[0], variables)
     save_file({k: v for k, v in state.items() if k[:2] != "fc"}, tmp_path / "bare.safetensors")
     with pytest.raises(UserError, match="no classifier; .*config.pretrained"):
@@ -162,33 +156,36 @@ def test_an_imagenet_classifier_becomes_uniform(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("approach", "changes", "field"),
+    ("method", "changes", "field"),
     [
         ("ar_net", {"policy": {"cell_state": "frozen"}}, "policy.cell_state"),
         ("ar_net", {"policy": {"lowest_head": "features"}}, "policy.lowest_head"),
-        ("ar_net", {"policy": {"backbone": "resnet8_slim"}}, "policy.backbone"),
+        ("ar_net", {"policy": {"backbone": "resnet8_slim"}}, r"\(policy's backbone\)"),
         ("ar_net", {"resize": "antialias"}, "resize"),
         ("ar_net", {"padding": "same"}, "padding"),
         ("ar_net", {"norm": "pytorch"}, "norm"),
         ("ar_net", {"resolutions": (160, 112)}, "resolutions"),
-        ("uniform", {"backbones": ("mobilenet_v2_0.35",)}, r"backbones\[0\]"),
+        ("uniform", {"backbone": "mobilenet_v2_0.35"}, r"\(backbone_0's backbone\)"),
     ],
 )
 def test_what_the_authors_code_cannot_express_is_refused(
-    approach: str, changes: dict[str, Any], field: str
+    method: str, changes: dict[str, Any], field: str
 ) -> None:
-    values = _model(approach)[0].to_dict()["model"]
-    check_expressible(Config.from_dict({"model": values}).model)
-    policy = {**values["policy"], **changes.get("policy", {})}
-    changed = Config.from_dict({"model": {**values, **changes, "policy": policy}})
+    config, _ = _model(method)
+    check_expressible(config.build_method())
+    values = config.to_dict()
+    if "policy" in changes:
+        changes = {"policy": {**values["model"]["policy"], **changes["policy"]}}
+    changed = Config.from_dict({**values, "model": {**values["model"], **changes}})
     with pytest.raises(UserError, match=f"config.model.{field} is .* cannot express"):
-        check_expressible(changed.model)
+        check_expressible(changed.build_method())
 
 
 def test_fields_that_change_nothing_are_not_refused() -> None:
-    values = _model("multi_scale")[0].to_dict()["model"]
-    values["policy"]["cell_state"] = "frozen"  # Nothing is ever skipped.
-    check_expressible(Config.from_dict({"model": {**values, "padding": "same"}}).model)
+    values = _model("multi_scale")[0].to_dict()
+    values["model"]["policy"]["cell_state"] = "frozen"  # Nothing is ever skipped.
+    values["model"]["padding"] = "same"  # There are ResNets only.
+    check_expressible(Config.from_dict(values).build_method())
 
 
 def _fails(capsys: Any, argv: list[str], tmp_path: Path, target: str = "new") -> str:
@@ -206,14 +203,14 @@ def _fails(capsys: Any, argv: list[str], tmp_path: Path, target: str = "new") ->
 def test_damaged_files(tmp_path: Path, capsys: Any) -> None:
     config, variables = _model("uniform")
     whole, cut = tmp_path / "whole.safetensors", tmp_path / "cut.safetensors"
-    save_file(export_released(config.model, variables), whole)
+    save_file(export_released(config.build_method(), variables), whole)
     cut.write_bytes(whole.read_bytes()[:-1000])
     line = _fails(capsys, [str(cut)], tmp_path)
     assert str(cut) in line and "once more" in line
     line = _fails(capsys, [str(whole), "--config.model.num_classes=4"], tmp_path)
     assert "module.new_fc.weight is for 3 classes, but config.model.num_classes is 4" in line
     assert str(whole) in line
-    assert "does not fit" in _fails(capsys, [str(whole), "--approach=lstm"], tmp_path)
+    assert "does not fit" in _fails(capsys, [str(whole), "--as=lstm"], tmp_path)
     assert "nowhere" in _fails(capsys, [str(tmp_path / "nowhere.pth.tar")], tmp_path)
 
 
@@ -243,9 +240,7 @@ def test_unsuitable_targets(tmp_path: Path, capsys: Any) -> None:
     assert "is a file" in _fails(capsys, [model], tmp_path, "work/config.json")
     assert "x.pth.tar" in _fails(capsys, [model], tmp_path, "x.pth")
     assert "no folder" in _fails(capsys, [model], tmp_path, "none/x.safetensors")
-    line = _fails(
-        capsys, [model, "--config.model.backbones=('resnet18_slim',)"], tmp_path, "x.pth.tar"
-    )
+    line = _fails(capsys, [model, "--config.model.backbone=resnet18_slim"], tmp_path, "x.pth.tar")
     assert "resnet18_slim" in line
 
 
@@ -253,6 +248,6 @@ def test_a_model_is_held_against_overrides(tmp_path: Path, capsys: Any) -> None:
     model = str(_saved(tmp_path))
     line = _fails(capsys, [model, "--config.model.num_classes=7"], tmp_path)
     assert "backbone_0/head" in line and "7" in line
-    main(["convert", model, "--to", str(tmp_path / "small"), "--config.model.resolutions=(96,)"])
+    main(["convert", model, "--to", str(tmp_path / "small"), "--config.model.resolution=96"])
     values = json.loads((tmp_path / "small" / "config.json").read_text())
-    assert values["model"]["resolutions"] == [96]
+    assert values["model"]["resolution"] == 96

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import AbstractMesh, PartitionSpec
 
-from ar_net_jax import costs
-from ar_net_jax.backbones.make import make_backbone
+from ar_net_jax import backbones, costs
 from ar_net_jax.errors import UserError
 from ar_net_jax.ops import depthwise
 
@@ -178,7 +177,7 @@ def test_each_convolution_of_resnet18_by_its_formula():
             expected.append(size * size * width * channels)
         expected += [size * size * width * 9 * width] * 2
         channels = width
-    backbone = make_backbone("resnet18")
+    backbone = backbones.get("resnet18").module()
     frame = _struct(1, 224, 224, 3)
     variables = jax.eval_shape(backbone.init, jax.random.key(0), frame)
     operations = costs.list_operations(backbone.apply, variables, frame)
@@ -207,7 +206,7 @@ def test_each_convolution_of_mobilenet_v2_by_its_formula():
             expected += [size * size * hidden * 9, size * size * hidden * width]
             channels = width
     expected.append(size * size * 320 * 1280)
-    backbone = make_backbone("mobilenet_v2")
+    backbone = backbones.get("mobilenet_v2").module()
     frame = _struct(1, 84, 84, 3)
     variables = jax.eval_shape(backbone.init, jax.random.key(0), frame)
     operations = costs.list_operations(backbone.apply, variables, frame)

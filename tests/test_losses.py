@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from ar_net_jax.config.config import LossConfig
+
 from ar_net_jax.losses import classification_loss, efficiency_loss, total_loss, uniform_loss
 
 RNG = np.random.default_rng(0)

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-
-from ar_net_jax.backbones import layers, resnet
 from ar_net_jax.backbones.make import make_backbone
 from ar_net_jax.config.config import Config, LossConfig, ModelConfig, PolicyConfig, StageConfig
+
+from ar_net_jax.backbones import layers, resnet
 from ar_net_jax.errors import UserError
 from ar_net_jax.methods.registry import build_model, init_variables
 from ar_net_jax.training import parts as stages

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from golden import recipe
 
-from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.experiment import Config
 from ar_net_jax.inference.model import Model
-from ar_net_jax.methods.registry import build_model
+from ar_net_jax.methods.ar_net import ARNet, ARNetConfig
 from ar_net_jax.modules.frame_runner import EVALUATION
+from ar_net_jax.ops.decide import Argmax, Forced
 from ar_net_jax.weights.released.convert import import_released
 
 NAMES = ("arnet_resnet", "arnet_efficientnet")
@@ -26,9 +26,9 @@ def _frames() -> np.ndarray:
 
 
 @functools.cache
-def _imported(name: str) -> tuple[ModelConfig, Any]:
+def _imported(name: str) -> tuple[ARNetConfig, Any]:
     state = recipe.state_dict(recipe.load(name))
-    config, variables = import_released(state, approach="ar_net")
+    config, variables = import_released(state, method="ar_net")
     return config.model, variables
 
 
@@ -43,21 +43,24 @@ def _run(
     config, variables = _imported(name)
     if round_kernels:
         variables = jax.tree.map(_round_kernel, variables)
-    model = build_model(dataclasses.replace(config, dtype=dtype))
+    model = ARNet(dataclasses.replace(config, dtype=dtype)).module()
+    mode = EVALUATION.replace(decide=Argmax() if forced is None else Forced(forced))
 
     @jax.jit
     def run(variables: Any, frames: jax.Array) -> dict[str, jax.Array]:
-        def both(module: Any) -> tuple:
-            features, _ = module.policy_features(frames, EVALUATION)
-            return module(frames, proposals=forced), features
+        def every(module: Any) -> tuple:
+            (features, _), steps = module.decide(frames, mode)
+            all_of_them = jnp.ones((*frames.shape[:2], len(config.resolutions)), bool)
+            each, _ = module.frame_logits(frames, mode, features, steps, all_of_them)
+            return module(frames, mode), features, each
 
-        prediction, features = model.apply(variables, method=both)
+        prediction, features, each = model.apply(variables, method=every)
         return {
             "logits": prediction.logits,
-            "actions": prediction.actions,
-            "base_outs": jnp.swapaxes(prediction.frame_logits, 1, 2),
+            "actions": prediction.decisions.actions,
+            "base_outs": jnp.swapaxes(each, 1, 2),
             "policy_feat": features,
-            "policy_logits": prediction.policy_logits,
+            "policy_logits": prediction.decisions.logits,
         }
 
     return jax.tree.map(np.asarray, run(variables, _frames()[:videos]))

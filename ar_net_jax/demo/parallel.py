@@ -22,7 +22,7 @@ from pathlib import Path
 import jax
 
 from ar_net_jax.data.splits import open_split
-from ar_net_jax.data.workers import end_with_parent
+from ar_net_jax.data.workers import exit_with_parent
 from ar_net_jax.errors import Preempted, UserError
 from ar_net_jax.experiment import Config
 from ar_net_jax.runtime.compilation import keep_compiled_programs
@@ -144,7 +144,7 @@ def _start(row: int, core: int, name: str, training: Training) -> _Lane:
 
 def _work(row: int, core: int, training: Training) -> None:
     """What runs in a lane's process."""
-    end_with_parent()
+    exit_with_parent()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})  # Before XLA counts the cores it may use.
     keep_freed_memory()

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from ar_net_jax.config.schema import require
-from ar_net_jax.losses import Accuracy, Efficiency, Separate, Uniform
+from ar_net_jax.losses import Accuracy, Efficiency, Loss, Separate, Uniform
 from ar_net_jax.methods.base import FROZEN, Batch, Moment, Traits, Tree
 from ar_net_jax.methods.multi_backbone import (
     MultiBackboneMethod,
@@ -22,7 +22,7 @@ from ar_net_jax.methods.multi_backbone import (
     ReleasedMultiBackbone,
 )
 from ar_net_jax.methods.released import require_expressible
-from ar_net_jax.methods.stages import StageConfig
+from ar_net_jax.methods.stages import Objective, StageConfig
 from ar_net_jax.modules.frame_runner import EVALUATION, Mode
 from ar_net_jax.modules.multi_backbone import (
     POLICY,
@@ -197,18 +197,21 @@ class ARNet(MultiBackboneMethod[ARNetConfig]):
         return ARNetModule(self.config)
 
     @classmethod
+    def usual_losses(cls, objective: Objective) -> dict[str, Loss]:
+        """See `Method`; equation 12 with alpha = .1 and beta = .3."""
+        if objective == "separate":
+            return super().usual_losses(objective)
+        return {"accuracy": Accuracy(0.9), "efficiency": Efficiency(0.1), "uniform": Uniform(0.3)}
+
+    @classmethod
     def stages(cls) -> dict[str, StageConfig]:
-        """See `Method`: warm-up, joint training and fine-tuning of Section 4.1, with eq. 12."""
-        losses = {
-            "accuracy": Accuracy(0.9),
-            "efficiency": Efficiency(0.1),
-            "uniform": Uniform(0.3),
-        }
-        late = {"epochs": 50, "decay_epochs": (50, 100), "losses": losses}
+        """See `Method`: warm-up, joint training and fine-tuning of Section 4.1."""
+        joint = cls.usual_losses("joint")
+        late: dict[str, Any] = {"epochs": 50, "decay_epochs": (50, 100), "losses": joint}
         return {
             "warmup": ARNetStage(
                 objective="separate",
-                losses={"separate": Separate()},
+                losses=cls.usual_losses("separate"),
                 epochs=10,
                 learning_rate=0.02,
                 decay_epochs=(20, 40),

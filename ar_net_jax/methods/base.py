@@ -23,8 +23,9 @@ from ar_net_jax.config.schema import require
 from ar_net_jax.costs.cost import choice_gflops
 from ar_net_jax.costs.network import Network
 from ar_net_jax.errors import UserError
+from ar_net_jax.losses import Accuracy, Loss, Separate
 from ar_net_jax.methods.released import ReleasedForm
-from ar_net_jax.methods.stages import StageConfig, baseline_losses
+from ar_net_jax.methods.stages import Objective, StageConfig
 from ar_net_jax.methods.timed_parts import TimedPart, network_part
 from ar_net_jax.modules.frame_runner import Mode
 from ar_net_jax.modules.prediction import Prediction
@@ -152,9 +153,14 @@ class Method(abc.ABC, Generic[C]):
     # How it is configured and started.
 
     @classmethod
+    def usual_losses(cls, objective: Objective) -> dict[str, Loss]:
+        """What a stage minimises that names no losses of its own."""
+        return {"separate": Separate()} if objective == "separate" else {"accuracy": Accuracy()}
+
+    @classmethod
     def stages(cls) -> dict[str, StageConfig]:
         """The stages of its usual training, in order; a shipped config starts from these."""
-        return {"train": cls.Stage(losses=baseline_losses())}
+        return {"train": cls.Stage(losses=cls.usual_losses("joint"))}
 
     def validate_stages(self, order: tuple[str, ...], stages: Mapping[str, StageConfig]) -> None:
         """Raises UserError, naming the field, if a stage does not go with the model."""

@@ -52,8 +52,8 @@ class Case(NamedTuple):
         return 0.9 if self.backbone == "efficientnet_b5" else 0.8
 
 
-_LITE = tuple(f"efficientnet_lite{i}" for i in range(3))
 _VARIANTS = tuple(f"efficientnet_b{i}" for i in range(6))
+_LITE = tuple(f"efficientnet_lite{i}" for i in range(3))
 
 CASES = (
     *(Case(n, "torchvision", n) for n in ("resnet18", "resnet34", "resnet50", "resnet101")),
@@ -65,21 +65,18 @@ CASES = (
     *(Case(n, "torchvision", n, "symmetric", "pytorch") for n in _VARIANTS[:5]),
     Case("efficientnet_b5", "torchvision", "efficientnet_b5", "symmetric", "tensorflow"),
     *(Case(n, "timm", f"tf_{n}") for n in _LITE),
-    Case("convnext_tiny", "timm", "convnext_tiny"),
-    Case("convnext_tiny", "torchvision", "convnext_tiny"),
+    *(Case("convnext_tiny", library, "convnext_tiny") for library in ("timm", "torchvision")),
 )
-
-_FROM_TORCHVISION = ("resnet", "mobilenet")
-_FROM_TENSORFLOW = ("efficientnet_b1", "efficientnet_b3", "efficientnet_b5", *_LITE)
 
 # One of each architecture, and B0 under both padding rules. Each takes seconds to compile.
 GOLDEN = tuple(
     case
     for case in CASES
-    if (case.library == "torchvision") == case.backbone.startswith(_FROM_TORCHVISION)
+    if (case.library == "torchvision") == (not case.backbone.startswith("efficientnet"))
     and (
-        case.backbone == "efficientnet_b0"
-        or case.model.startswith("tf_") == (case.backbone in _FROM_TENSORFLOW)
+        case.backbone in ("efficientnet_b0", *_LITE)
+        or case.model.startswith("tf_") == (case.backbone[-1] in "135")
+        or case.library == "torchvision"
     )
 )
 
@@ -123,7 +120,7 @@ def reference(case: Case) -> Any:
     else:
         model = getattr(torchvision.models, case.model)()
         if case.model.startswith("convnext"):
-            model.classifier[-1] = torch.nn.Identity()
+            model.classifier[2] = torch.nn.Identity()
         else:
             name = "fc" if case.model.startswith("resnet") else "classifier"
             setattr(model, name, torch.nn.Identity())

@@ -58,6 +58,8 @@ def import_released(
         config = derive_config(contents, method, overrides)
     else:
         config = apply_overrides(config, overrides)
+        if method not in (None, config.method):
+            raise UserError(f"--as {method}: the config given is of method '{config.method}'")
     return config, _variables(config.build_method(), contents, arrays)
 
 
