@@ -1,10 +1,10 @@
 """Runs a benchmark: compiles, warms up, and times all models in turn, round after round."""
 
 import dataclasses
-import functools
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,7 +17,7 @@ from ar_net_jax.data.video import read_video
 from ar_net_jax.inference.step import Request, Result, Routing
 from ar_net_jax.ops.routing import Chunks
 from ar_net_jax.runtime.mesh import make_mesh, sharded
-from ar_net_jax.runtime.timing import Call, time_interleaved
+from ar_net_jax.runtime.timing import Call, time_interleaved, wait
 
 # Calls of each form, after the first, that tell the faster one.
 _TRIALS = 2
@@ -71,7 +71,7 @@ class Measurement:
     form: Routing
     program: Program
     results: list[Result]
-    trials: Mapping[Routing, float] = dataclasses.field(default_factory=dict)
+    trials: dict[Routing, float] = dataclasses.field(default_factory=dict)
     batch: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
     single: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
     decoded: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
@@ -109,13 +109,13 @@ class _Runner:
         compiled = {
             name: programs.get(entry, name, self._requests[0], alone=False) for name in forms
         }
-        trials: dict[Routing, float] = {}
         for program in compiled.values():
-            jax.block_until_ready(program.call(self._requests[0]))
-        if len(compiled) > 1:
-            calls = {n: functools.partial(self._trial, p) for n, p in compiled.items()}
+            wait(program.call(self._requests[0]))
+        trials: dict[Routing, float] = {}
+        if form is None:
+            calls = {n: lambda i, p=p: p.call(self._requests[0]) for n, p in compiled.items()}
             trials = {n: float(s.min()) for n, s in time_interleaved(calls, _TRIALS).items()}
-        self.form = min(compiled, key=lambda name: trials.get(name, 0.0))
+        self.form: Routing = form or min(trials, key=trials.__getitem__)
         self.program = compiled[self.form]
         results = [jax.device_get(self.program.call(request)) for request in self._requests]
         self.measured = Measurement(entry, self.form, self.program, results, trials)
@@ -125,10 +125,6 @@ class _Runner:
         frames = self._videos[number % len(self._videos)][rows]
         forced = None if self._forced is None else self._forced[rows]
         return self._programs.request(self.entry, frames, forced, number, alone=alone)
-
-    def _trial(self, program: Program, number: int) -> Result:
-        """A call of one of the forms among which the faster one is chosen."""
-        return program.call(self._requests[0])
 
     def batch_call(self) -> Call:
         """The large batch, its inputs in turn."""
@@ -143,7 +139,7 @@ class _Runner:
             for row in range(size)
         ]
         program = self._programs.get(self.entry, self.form, requests[0], alone=True)
-        jax.block_until_ready(program.call(requests[0]))
+        wait(program.call(requests[0]))
         return lambda number: program.call(requests[number % len(requests)])
 
     def decoded_call(self, path: Path) -> Call:
@@ -176,7 +172,7 @@ class _Runner:
         )
         if mesh is not None:
             whole = self._programs.get(self.entry, self.form, requests[0], alone=True)
-            jax.block_until_ready(whole.call(requests[0]))
+            wait(whole.call(requests[0]))
             calls[_WHOLE] = lambda number: whole.call(requests[number % len(requests)])
         return calls
 
@@ -217,9 +213,7 @@ def _time_batches(
     runners: Sequence[_Runner], settings: Settings, extra: Mapping[str, Call]
 ) -> dict[str, np.ndarray]:
     """The large batch and the parts; returns the seconds of the extra calls."""
-    calls: dict[tuple[int | str, str], Call] = {
-        (_EXTRA, name): call for name, call in extra.items()
-    }
+    calls: dict[tuple[Any, Any], Call] = {(_EXTRA, name): call for name, call in extra.items()}
     for i, runner in enumerate(runners):
         calls[i, _BATCH] = runner.batch_call()
         if len(runner.entry.method.networks()) > 1:

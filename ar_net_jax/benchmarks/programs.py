@@ -16,6 +16,7 @@ from ar_net_jax.inference.step import Request, Result, Routing, make_inference
 from ar_net_jax.ops.rng import example_keys
 from ar_net_jax.ops.routing import Chunks
 from ar_net_jax.runtime.mesh import replicate, sharded
+from ar_net_jax.runtime.timing import wait
 
 # The policy as it was trained.
 _NO_PENALTY = 0.0
@@ -50,7 +51,7 @@ class Programs:
         self.mesh = mesh
         self.parts = Parts(chunks)
         self._chunks = chunks
-        self._compiled: dict[Hashable, tuple[jax.stages.Compiled, float, int | None]] = {}
+        self._compiled: dict[Hashable, tuple[Callable[..., Result], float, int | None]] = {}
         self._placed: dict[tuple[int, bool], tuple[Any, Any]] = {}
 
     def get(self, entry: Entry, form: Routing, request: Request, *, alone: bool) -> Program:
@@ -71,7 +72,7 @@ class Programs:
         model = (entry.config.method, entry.config.model)
         key = (*model, form, request.frames.shape, imposed, mesh is None)
         if key not in self._compiled:
-            infer = make_inference(entry.method, routing=form, chunks=self._chunks, mesh=mesh)
+            infer: Any = make_inference(entry.method, routing=form, chunks=self._chunks, mesh=mesh)
             started = time.perf_counter()
             compiled = infer.lower(variables, request, penalty).compile()
             seconds = time.perf_counter() - started
@@ -80,7 +81,7 @@ class Programs:
         return Program(lambda request: compiled(variables, request, penalty), seconds, planned)
 
     def variables(self, entry: Entry, *, alone: bool) -> Any:
-        """An entry's variables on the devices, put there once."""
+        """A entry's variables on the devices, put there once."""
         mesh = None if alone else self.mesh
         key = (id(entry.variables), mesh is None)
         if key not in self._placed:
@@ -111,9 +112,9 @@ class Programs:
         order = jnp.arange(frames.shape[0])
         keys = example_keys(entry.config.seed, jnp.full_like(order, number), order)
         where = None if alone or self.mesh is None else sharded(self.mesh)
-        placed = jax.device_put((frames, keys, forced_actions), where)
-        frames_there, keys, forced_there = jax.block_until_ready(placed)
-        return Request(frames_there, keys, forced_actions=forced_there)
+        inputs = (frames, keys, forced_actions)
+        frames_there, keys_there, forced = wait(jax.device_put(inputs, where))
+        return Request(frames=frames_there, keys=keys_there, forced_actions=forced)
 
 
 def _planned_bytes(compiled: Any) -> int | None:
@@ -121,4 +122,4 @@ def _planned_bytes(compiled: Any) -> int | None:
     if plan is None:
         return None
     sizes = plan.argument_size_in_bytes + plan.output_size_in_bytes + plan.temp_size_in_bytes
-    return sizes - plan.alias_size_in_bytes
+    return int(sizes - plan.alias_size_in_bytes)
