@@ -1,5 +1,6 @@
 """Counted costs agree with closed formulas and with the paper's tables."""
 
+import dataclasses
 import functools
 
 import jax
@@ -10,18 +11,22 @@ from jax.sharding import AbstractMesh, PartitionSpec
 
 from ar_net_jax import backbones, costs
 from ar_net_jax.errors import UserError
+from ar_net_jax.methods import Method
+from ar_net_jax.methods.ar_net import ARNet, ARNetConfig
+from ar_net_jax.methods.lstm import LSTM, LSTMConfig
+from ar_net_jax.methods.multi_scale import MultiScale, MultiScaleConfig
+from ar_net_jax.methods.random_policy import RandomPolicy, RandomPolicyConfig
+from ar_net_jax.methods.uniform import Uniform, UniformConfig
 from ar_net_jax.ops import depthwise
 
-RESNETS = ("resnet50", "resnet34", "resnet18")
 EFFICIENTNETS = ("efficientnet_b3", "efficientnet_b1", "efficientnet_b0")
-PAPER = dict(
-    resolutions=(224, 168, 112, 84),
-    policy_backbone="mobilenet_v2",
-    policy_is_action=True,
-    hidden_size=512,
-    num_classes=200,
-)
-ALWAYS = np.ones(1)
+AR_NET = ARNet(ARNetConfig())
+POLICY_AND_LSTM = 0.0527 + 0.00328
+
+
+def _per_video(method: Method, usage: np.ndarray) -> float:
+    """GFLOPs of 16 frames, in the paper's convention."""
+    return costs.usage_gflops(method.networks(), method.choices, usage, "paper", 16)
 
 
 def _struct(*shape: int) -> jax.ShapeDtypeStruct:
@@ -82,17 +87,19 @@ def test_lstm_steps():
 
 
 @pytest.mark.parametrize(
-    ("table", "per_video"),
+    ("method", "per_video"),
     [
-        (costs.uniform_cost_table("resnet50", 224, 200, "paper"), 65.76),
-        (costs.lstm_cost_table("resnet50", 224, 512, 200, "paper"), 65.89),
-        (costs.multi_scale_cost_table(backbones=RESNETS, convention="paper", **PAPER), 110.41),
-        (costs.uniform_cost_table("efficientnet_b3", 224, 200, "paper"), 28.80),
-        (costs.multi_scale_cost_table(backbones=EFFICIENTNETS, convention="paper", **PAPER), 37.56),
+        (Uniform(UniformConfig()), 65.76),
+        (LSTM(LSTMConfig()), 65.89),
+        (MultiScale(MultiScaleConfig()), 110.41),
+        (Uniform(UniformConfig(backbone="efficientnet_b3")), 28.80),
+        (MultiScale(MultiScaleConfig(backbones=EFFICIENTNETS)), 37.56),
     ],
 )
-def test_rows_of_the_papers_tables(table, per_video):
-    assert table.per_video(ALWAYS, 16) == pytest.approx(per_video, abs=0.01)
+def test_rows_of_the_papers_tables(method, per_video):
+    assert _per_video(method, np.ones(1)) == pytest.approx(per_video, abs=0.01)
+    (per_frame,) = method.choice_gflops("paper")
+    assert 16 * per_frame == pytest.approx(per_video, abs=0.01)
 
 
 def test_scsampler_row():
@@ -102,60 +109,71 @@ def test_scsampler_row():
     assert chosen + looked_at == pytest.approx(41.94, abs=0.01)
 
 
-@pytest.fixture(scope="module")
-def ar_net() -> costs.CostTable:
-    return costs.ar_net_cost_table(
-        backbones=RESNETS, skips=(1, 2, 4), policy_resolution=84, convention="paper", **PAPER
-    )
-
-
-def test_ar_net_table(ar_net):
-    assert ar_net.actions[3:] == (0.0, 0.0, 0.0, 0.0)
-    assert ar_net.policy_visits == (1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.25)
+def test_ar_net_table():
+    decided = AR_NET.choice_gflops("paper", overhead=False)
+    np.testing.assert_allclose(decided, (4.1099, 2.2489, 0.4862, 0, 0, 0, 0), rtol=1e-3)
+    assert (decided[3:] == 0).all()
+    visits = (1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.25)
+    assert AR_NET.choices.calls["policy"] == AR_NET.choices.calls["LSTM"] == visits
+    deciding = AR_NET.choice_gflops("paper") - decided
+    np.testing.assert_allclose(deciding, POLICY_AND_LSTM * np.array(visits), rtol=1e-3)
     # Uniformly random actions: the expectation that released-code-facts gives for Random policy.
-    assert ar_net.per_video(np.full(7, 1 / 7), 16) == pytest.approx(16.38, abs=0.01)
+    for method in (AR_NET, RandomPolicy(RandomPolicyConfig())):
+        assert _per_video(method, np.full(7, 1 / 7)) == pytest.approx(16.38, abs=0.01)
     # Every frame skipped four at a time: the policy looks at every fourth frame.
     skip_four = np.eye(7)[6]
-    assert ar_net.per_frame(skip_four) == pytest.approx((ar_net.policy + ar_net.lstm) / 4)
+    assert _per_video(AR_NET, skip_four) == pytest.approx(POLICY_AND_LSTM * 16 / 4, rel=1e-3)
 
 
-def test_usage_may_be_batched_and_numpy_or_jax(ar_net):
-    usage = np.random.default_rng(0).dirichlet(np.ones(7), (2, 3)).astype(np.float32)
-    by_hand = [
-        [
-            sum(
-                u * (c + (ar_net.policy + ar_net.lstm) * v)
-                for u, c, v in zip(row, ar_net.actions, ar_net.policy_visits, strict=True)
-            )
-            for row in rows
-        ]
-        for rows in usage
-    ]
-    assert isinstance(ar_net.per_frame(usage), np.ndarray)
-    np.testing.assert_allclose(ar_net.per_frame(usage), by_hand, rtol=1e-6)
-    on_device = jax.jit(ar_net.per_frame)(jnp.asarray(usage))
-    assert on_device.dtype == jnp.float32
-    np.testing.assert_allclose(on_device, by_hand, rtol=1e-5)
-    lengths = np.array([[16, 8, 4], [1, 2, 3]])
-    np.testing.assert_allclose(ar_net.per_video(usage, lengths), lengths * by_hand, rtol=1e-6)
+@pytest.mark.parametrize("convention", ["macs", "paper"])
+def test_calls_times_costs_are_costs_by_choice(convention):
+    """On the device from the choices of each frame, on the host from shares, and by hand."""
+    rng = np.random.default_rng(0)
+    actions = rng.integers(7, size=(6, 16))
+    one_hot = np.eye(7, dtype=np.float32)[actions]
+    by_hand = AR_NET.choice_gflops(convention)[actions].sum(1)
+    networks, choices = AR_NET.networks(), AR_NET.choices
+
+    @jax.jit
+    def on_device(one_hot):
+        return costs.total_gflops(networks, choices.count(one_hot), convention)
+
+    found = on_device(one_hot)
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, by_hand, rtol=1e-5)
+    usage = one_hot.mean(1)
+    from_shares = [costs.usage_gflops(networks, choices, row, convention, 16) for row in usage]
+    np.testing.assert_allclose(from_shares, by_hand, rtol=1e-6)
+    # The order of the networks is no matter, nor are networks that are not called.
+    calls = dict(reversed(choices.expected(usage[0], 16).items()))
+    del calls["224px"]
+    rest = by_hand[0] - networks["224px"].gflops(convention) * (actions[0] == 0).sum()
+    assert costs.total_gflops(networks, calls, convention) == pytest.approx(rest, rel=1e-6)
 
 
 def test_policy_that_is_no_action():
-    table = costs.ar_net_cost_table(
-        (224,), ("resnet50",), (1, 2, 4), "mobilenet_v2", 84, False, 512, 200, "macs"
-    )
-    assert table.actions == (costs.frame_gflops("resnet50", 224, 200, "macs"), 0.0, 0.0, 0.0)
+    policy = dataclasses.replace(AR_NET.config.policy, is_action=False)
+    only = {"resolutions": (224,), "backbones": ("resnet50",), "policy": policy}
+    method = ARNet(ARNetConfig(**only))
+    decided = method.choice_gflops("macs", overhead=False)
+    assert tuple(decided) == (costs.frame_gflops("resnet50", 224, 200, "macs"), 0.0, 0.0, 0.0)
     # It makes no prediction, so it has no classifier.
-    assert table.policy == costs.frame_gflops("mobilenet_v2", 84, 0, "macs")
+    networks = method.networks()
+    assert networks["policy"].gflops("macs") == costs.frame_gflops("mobilenet_v2", 84, 0, "macs")
+    # And Multi-Scale, which needs no decision, runs it for nothing.
+    multi_scale = MultiScale(MultiScaleConfig(**only))
+    (per_frame,) = multi_scale.choice_gflops("macs")
+    assert per_frame == decided[0]
+    everything = dict.fromkeys(multi_scale.networks(), 1.0)
+    assert costs.total_gflops(multi_scale.networks(), everything, "macs") == decided[0]
 
 
 def test_backbones_and_resolutions_must_match():
-    with pytest.raises(UserError, match=r"backbones has 3 entries .*4 in all"):
-        costs.multi_scale_cost_table(
-            backbones=RESNETS, convention="paper", **PAPER | {"policy_is_action": False}
-        )
+    policy = dataclasses.replace(AR_NET.config.policy, is_action=False)
+    with pytest.raises(UserError, match=r"config.model.backbones: 3 given, .* need 4"):
+        MultiScaleConfig(policy=policy).validate("model")
     with pytest.raises(UserError, match="'flops'.*macs, paper"):
-        costs.uniform_cost_table("resnet50", 224, 200, "flops")
+        Uniform(UniformConfig()).choice_gflops("flops")
 
 
 @pytest.mark.parametrize(("size", "stride", "groups"), [(9, 1, 1), (9, 2, 1), (8, 2, 4), (8, 1, 8)])
