@@ -43,7 +43,7 @@ FAULTS = {
         {"model__policy__hiden_size": 8},
         "config.model.policy.hiden_size: unknown field; did you mean 'hidden_size'?",
     ),
-    "unknown field": ({"zzz": 1}, "config.zzz: unknown field; known: seed"),
+    "unknown field": ({"zzz": 1}, "config.zzz: unknown field; known: method, seed"),
     "misspelt stage field": (
         {"stages__joint__epoch": 3},
         "config.stages.joint.epoch: unknown field; did you mean 'epochs'?",

@@ -1,32 +1,33 @@
 """Counted costs agree with closed formulas and with the paper's tables."""
 
-import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from jax.sharding import AbstractMesh, PartitionSpec
 
-from ar_net_jax import backbones, costs
+from ar_net_jax import backbones, costs, methods
 from ar_net_jax.errors import UserError
-from ar_net_jax.methods import Method
-from ar_net_jax.methods.ar_net import ARNet, ARNetConfig
-from ar_net_jax.methods.lstm import LSTM, LSTMConfig
-from ar_net_jax.methods.multi_scale import MultiScale, MultiScaleConfig
-from ar_net_jax.methods.random_policy import RandomPolicy, RandomPolicyConfig
-from ar_net_jax.methods.uniform import Uniform, UniformConfig
+from ar_net_jax.modules.policy import PolicyConfig
 from ar_net_jax.ops import depthwise
 
+RESNETS = ("resnet50", "resnet34", "resnet18")
 EFFICIENTNETS = ("efficientnet_b3", "efficientnet_b1", "efficientnet_b0")
-AR_NET = ARNet(ARNetConfig())
-POLICY_AND_LSTM = 0.0527 + 0.00328
 
 
-def _per_video(method: Method, usage: np.ndarray) -> float:
-    """GFLOPs of 16 frames, in the paper's convention."""
-    return costs.usage_gflops(method.networks(), method.choices, usage, "paper", 16)
+def _method(name: str, **model) -> methods.Method:
+    """A method for 200 classes with the paper's costs, its other fields the paper's too."""
+    cls = methods.get(name)
+    return cls(cls.Config(**{"gflops_convention": "paper"} | model))
+
+
+def _per_video(method: methods.Method, usage, frames, convention="paper"):
+    return costs.usage_gflops(method.networks(), method.choices, usage, convention, frames)
 
 
 def _struct(*shape: int) -> jax.ShapeDtypeStruct:
@@ -87,18 +88,19 @@ def test_lstm_steps():
 
 
 @pytest.mark.parametrize(
-    ("method", "per_video"),
+    ("name", "model", "per_video"),
     [
-        (Uniform(UniformConfig()), 65.76),
-        (LSTM(LSTMConfig()), 65.89),
-        (MultiScale(MultiScaleConfig()), 110.41),
-        (Uniform(UniformConfig(backbone="efficientnet_b3")), 28.80),
-        (MultiScale(MultiScaleConfig(backbones=EFFICIENTNETS)), 37.56),
+        ("uniform", {"backbone": "resnet50"}, 65.76),
+        ("lstm", {"backbone": "resnet50"}, 65.89),
+        ("multi_scale", {"backbones": RESNETS, "skips": ()}, 110.41),
+        ("uniform", {"backbone": "efficientnet_b3"}, 28.80),
+        ("multi_scale", {"backbones": EFFICIENTNETS, "skips": ()}, 37.56),
     ],
 )
-def test_rows_of_the_papers_tables(method, per_video):
-    assert _per_video(method, np.ones(1)) == pytest.approx(per_video, abs=0.01)
-    (per_frame,) = method.choice_gflops("paper")
+def test_rows_of_the_papers_tables(name, model, per_video):
+    method = _method(name, **model)
+    assert _per_video(method, np.ones(1), 16) == pytest.approx(per_video, abs=0.01)
+    (per_frame,) = method.choice_gflops()
     assert 16 * per_frame == pytest.approx(per_video, abs=0.01)
 
 
@@ -109,71 +111,69 @@ def test_scsampler_row():
     assert chosen + looked_at == pytest.approx(41.94, abs=0.01)
 
 
-def test_ar_net_table():
-    decided = AR_NET.choice_gflops("paper", overhead=False)
-    np.testing.assert_allclose(decided, (4.1099, 2.2489, 0.4862, 0, 0, 0, 0), rtol=1e-3)
-    assert (decided[3:] == 0).all()
-    visits = (1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.25)
-    assert AR_NET.choices.calls["policy"] == AR_NET.choices.calls["LSTM"] == visits
-    deciding = AR_NET.choice_gflops("paper") - decided
-    np.testing.assert_allclose(deciding, POLICY_AND_LSTM * np.array(visits), rtol=1e-3)
-    # Uniformly random actions: the expectation that released-code-facts gives for Random policy.
-    for method in (AR_NET, RandomPolicy(RandomPolicyConfig())):
-        assert _per_video(method, np.full(7, 1 / 7)) == pytest.approx(16.38, abs=0.01)
-    # Every frame skipped four at a time: the policy looks at every fourth frame.
-    skip_four = np.eye(7)[6]
-    assert _per_video(AR_NET, skip_four) == pytest.approx(POLICY_AND_LSTM * 16 / 4, rel=1e-3)
+@pytest.fixture(scope="module")
+def ar_net() -> methods.Method:
+    return _method("ar_net", backbones=RESNETS)
 
 
-@pytest.mark.parametrize("convention", ["macs", "paper"])
-def test_calls_times_costs_are_costs_by_choice(convention):
-    """On the device from the choices of each frame, on the host from shares, and by hand."""
-    rng = np.random.default_rng(0)
-    actions = rng.integers(7, size=(6, 16))
-    one_hot = np.eye(7, dtype=np.float32)[actions]
-    by_hand = AR_NET.choice_gflops(convention)[actions].sum(1)
-    networks, choices = AR_NET.networks(), AR_NET.choices
+def test_ar_nets_choices(ar_net):
+    networks, looks = ar_net.networks(), (1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.25)
+    policy = networks["policy"].gflops("paper") + networks["LSTM"].gflops("paper")
+    alone = [networks[name].gflops("paper") for name in ("224px", "168px", "112px")] + [0.0] * 4
+    np.testing.assert_allclose(ar_net.choice_gflops(overhead=False), alone)
+    np.testing.assert_allclose(ar_net.choice_gflops(), np.add(alone, np.multiply(policy, looks)))
+    # Uniformly random actions, and every frame skipped four at a time.
+    assert _per_video(ar_net, np.full(7, 1 / 7), 16) == pytest.approx(16.38, abs=0.01)
+    assert _per_video(ar_net, np.eye(7)[6], 1) == pytest.approx(policy / 4)
 
-    @jax.jit
-    def on_device(one_hot):
-        return costs.total_gflops(networks, choices.count(one_hot), convention)
 
-    found = on_device(one_hot)
-    assert found.dtype == jnp.float32
-    np.testing.assert_allclose(found, by_hand, rtol=1e-5)
-    usage = one_hot.mean(1)
-    from_shares = [costs.usage_gflops(networks, choices, row, convention, 16) for row in usage]
-    np.testing.assert_allclose(from_shares, by_hand, rtol=1e-6)
-    # The order of the networks is no matter, nor are networks that are not called.
-    calls = dict(reversed(choices.expected(usage[0], 16).items()))
-    del calls["224px"]
-    rest = by_hand[0] - networks["224px"].gflops(convention) * (actions[0] == 0).sum()
-    assert costs.total_gflops(networks, calls, convention) == pytest.approx(rest, rel=1e-6)
+@given(usage=arrays(np.float64, 7, elements=st.floats(0, 1)), frames=st.integers(1, 400))
+def test_a_usage_costs_the_mean_of_its_choices(ar_net, usage, frames):
+    expected = frames * usage @ ar_net.choice_gflops()
+    assert _per_video(ar_net, usage, frames) == pytest.approx(expected)
+
+
+def test_calls_may_be_numbers_or_arrays_of_numpy_or_jax(ar_net):
+    networks = ar_net.networks()
+    gflops = np.array([network.gflops("macs") for network in networks.values()])
+    drawn = np.random.default_rng(0).integers(0, 9, (len(networks), 2, 3))
+    calls = dict(zip(networks, drawn.astype(np.float32)))
+    by_hand = np.tensordot(gflops, drawn, 1)
+    found = costs.total_gflops(networks, calls, "macs")
+    assert isinstance(found, np.ndarray)
+    np.testing.assert_allclose(found, by_hand, rtol=1e-6)
+    on_device = jax.jit(lambda calls: costs.total_gflops(networks, calls, "macs"))(calls)
+    assert on_device.dtype == jnp.float32
+    np.testing.assert_allclose(on_device, by_hand, rtol=1e-5)
+    one = {name: float(count[1, 2]) for name, count in calls.items()}
+    assert costs.total_gflops(networks, one, "macs") == pytest.approx(by_hand[1, 2])
 
 
 def test_policy_that_is_no_action():
-    policy = dataclasses.replace(AR_NET.config.policy, is_action=False)
-    only = {"resolutions": (224,), "backbones": ("resnet50",), "policy": policy}
-    method = ARNet(ARNetConfig(**only))
-    decided = method.choice_gflops("macs", overhead=False)
-    assert tuple(decided) == (costs.frame_gflops("resnet50", 224, 200, "macs"), 0.0, 0.0, 0.0)
+    policy = {"is_action": False}
+    model = {"resolutions": (224,), "backbones": ("resnet50",), "policy": PolicyConfig(**policy)}
+    method = _method("ar_net", **model, gflops_convention="macs")
+    expected = (costs.frame_gflops("resnet50", 224, 200, "macs"), 0.0, 0.0, 0.0)
+    np.testing.assert_allclose(method.choice_gflops(overhead=False), expected)
     # It makes no prediction, so it has no classifier.
-    networks = method.networks()
-    assert networks["policy"].gflops("macs") == costs.frame_gflops("mobilenet_v2", 84, 0, "macs")
-    # And Multi-Scale, which needs no decision, runs it for nothing.
-    multi_scale = MultiScale(MultiScaleConfig(**only))
-    (per_frame,) = multi_scale.choice_gflops("macs")
-    assert per_frame == decided[0]
-    everything = dict.fromkeys(multi_scale.networks(), 1.0)
-    assert costs.total_gflops(multi_scale.networks(), everything, "macs") == decided[0]
+    without = costs.frame_gflops("mobilenet_v2", 84, 0, "macs")
+    assert method.networks()["policy"].gflops("macs") == without
 
 
-def test_backbones_and_resolutions_must_match():
-    policy = dataclasses.replace(AR_NET.config.policy, is_action=False)
-    with pytest.raises(UserError, match=r"config.model.backbones: 3 given, .* need 4"):
-        MultiScaleConfig(policy=policy).validate("model")
+def test_an_unknown_convention_is_an_error():
     with pytest.raises(UserError, match="'flops'.*macs, paper"):
-        Uniform(UniformConfig()).choice_gflops("flops")
+        costs.frame_gflops("resnet50", 224, 200, "flops")
+
+
+@pytest.mark.parametrize(
+    ("name", "stated", "has_batch_norm"),
+    [("efficientnet_lite0", 0.40, True), ("convnext_tiny", 4.47, False)],
+)
+def test_a_backbone_that_the_paper_does_not_have(name, stated, has_batch_norm):
+    macs, paper = (costs.frame_gflops(name, 224, 1000, each) for each in ("macs", "paper"))
+    # What timm's tables state, in 1e9 to two digits.
+    assert macs == pytest.approx(stated, rel=0.04)
+    assert (paper > macs) == has_batch_norm
 
 
 @pytest.mark.parametrize(("size", "stride", "groups"), [(9, 1, 1), (9, 2, 1), (8, 2, 4), (8, 1, 8)])
