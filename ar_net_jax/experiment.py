@@ -196,12 +196,12 @@ def _parts(values: Mapping[str, Any]) -> dict[str, Any]:
         },
     }
     others = {key: value for key, value in given.items() if key not in built}
-    rest = convert_fields(Config, others)
-    if "pretrained" in rest:
-        # An empty source only holds the place of a flag.
-        named = {name: source for name, source in rest["pretrained"].weights.items() if source}
-        rest["pretrained"] = replace(rest["pretrained"], weights=named)
-    return {**built, **rest}
+    parts = {**built, **convert_fields(Config, others)}
+    if "pretrained" in parts:
+        # An empty source says no more than a missing one, so that configs with either are equal.
+        used = {name: source for name, source in parts["pretrained"].weights.items() if source}
+        parts["pretrained"] = replace(parts["pretrained"], weights=used)
+    return parts
 
 
 def _stage(method: type[Method[Any]], values: Mapping[str, Any], path: str) -> StageConfig:

@@ -32,13 +32,15 @@ def upgrade(values: Mapping[str, Any]) -> Plain:
     """A config of this version from one of any version, as plain nested dictionaries.
 
     Args:
-        values: as they were saved or given; only version 1 has `model.approach`.
+        values: as they were saved or given; only version 1 has `model.approach`, or one `loss`
+            for all stages.
     """
     given = _plain(values)
-    model = given.get("model")
-    if "version" in given or not isinstance(model, Mapping) or "approach" not in model:
+    model = given.get("model", {})
+    of_version_1 = isinstance(model, Mapping) and ("approach" in model or "loss" in given)
+    if "version" in given or "method" in given or not of_version_1:
         return given
-    approach = model["approach"]
+    approach = model.get("approach", ARNet.name)
     if approach not in _APPROACHES:
         return {**given, "method": approach}
     loss = {**_LOSS, **given.pop("loss", {})}

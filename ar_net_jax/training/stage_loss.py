@@ -103,8 +103,9 @@ class StageLoss:
         """
 
         def frozen(name: str) -> bool:
-            parts = {self.method.part_of(self.stage, (name, child)) for child in params[name]}
-            return parts == {FROZEN}
+            tree = params[name]
+            paths = [(name, child) for child in tree] if isinstance(tree, Mapping) else [(name,)]
+            return {self.method.part_of(self.stage, path) for path in paths} == {FROZEN}
 
         return {
             name: jax.lax.stop_gradient(tree) if frozen(name) else tree
