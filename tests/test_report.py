@@ -43,9 +43,9 @@ def _row(
 
 
 ROWS = [
-    _row("Uniform (16 frames)", "uniform", 75.3, 1.76),
-    _row("Uniform (6 frames)", "uniform", 65.0, 0.66),
-    _row("Uniform (7 frames)", "uniform", 66.5, 0.77),
+    _row("Uniform (16 frames)", "reference", 75.3, 1.76),
+    _row("Uniform (6 frames)", "reference", 65.0, 0.66),
+    _row("Uniform (7 frames)", "reference", 66.5, 0.77),
     _row("LSTM", "other", 74.1, 1.79),
     _row("Random policy", "other", 55.0, 0.41, {"64": 0.5, "skip 2": 0.5}),
     _row("Multi-Scale", "other", 76.8, 3.1),

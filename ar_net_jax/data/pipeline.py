@@ -10,7 +10,7 @@ import dataclasses
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 import grain
 import numpy as np
@@ -185,7 +185,7 @@ def train_batches(
     num_workers: int = 0,
     rows: Sequence[int] | None = None,
     first_batch: int = 0,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Endless shuffled and augmented batches.
 
     Epochs follow each other without a gap: every example comes once in an epoch, and a batch may

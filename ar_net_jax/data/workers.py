@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import grain
@@ -26,7 +26,7 @@ def exit_with_parent(*_: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def read_workers(stream: grain.IterDataset) -> Iterator[Any]:
+def read_workers(stream: grain.IterDataset) -> Generator[Any, None, None]:
     """The elements of a stream that worker processes fill; closing the iterator ends them.
 
     Raises:

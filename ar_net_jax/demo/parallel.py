@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import cast
 
 import jax
 
@@ -126,7 +127,7 @@ def _side_by_side(trainings: Mapping[str, Training], cores: Sequence[int]) -> di
                 lane = _start(*free.popleft(), *waiting.popleft())
                 lanes[lane.process.sentinel] = lane
             for sentinel in wait(list(lanes)):
-                lane = lanes.pop(sentinel)
+                lane = lanes.pop(cast(int, sentinel))
                 lane.process.join()
                 _check(lane, lanes, told.is_set())
                 seconds[lane.name] = time.monotonic() - lane.started

@@ -49,15 +49,15 @@ def convert(
         UserError: an unreadable source, one that does not fit the config, an unsuitable target,
             or a config that the target cannot express. Nothing is written then.
     """
-    source, to = open_storage(source), local_path("--to", to)
-    _check_target(to)
-    config, variables = _read(source, method, config, overrides)
-    if to.name.endswith(SAFETENSORS):
-        save_safetensors(to, config, variables)
-    elif to.name.endswith(RELEASED):
-        save_released(to, config, variables)
+    target = local_path("--to", to)
+    _check_target(target)
+    config, variables = _read(open_storage(source), method, config, overrides)
+    if target.name.endswith(SAFETENSORS):
+        save_safetensors(target, config, variables)
+    elif target.name.endswith(RELEASED):
+        save_released(target, config, variables)
     else:
-        save_model(to, variables, config.to_dict())
+        save_model(target, variables, config.to_dict())
     return config
 
 

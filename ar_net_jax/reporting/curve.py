@@ -22,7 +22,7 @@ _INK, _GREY, _LINE = "#222222", "#8a8f98", "#3b6ea8"
 _HIGHLIGHT, _OTHER = "#d1382c", "#5b6470"
 _LOOKS: dict[Role, dict[str, Any]] = {
     "adaptive": {"marker": "*", "s": 330, "color": _HIGHLIGHT},
-    "uniform": {"marker": "o", "s": 52, "color": _LINE},
+    "reference": {"marker": "o", "s": 52, "color": _LINE},
     "other": {"marker": "D", "s": 46, "color": _OTHER},
 }
 # Steps after which labels stand still, and points from which on a line leads to the marker.
@@ -35,7 +35,7 @@ class Point:
 
     Attributes:
         label: its title.
-        role: `uniform` points are joined by a line in order of cost, `adaptive` ones highlighted.
+        role: `reference` points are joined by a line in order of cost, `adaptive` ones highlighted.
         cost: above 0.
         mean_ap: mAP in percent.
     """
@@ -70,7 +70,7 @@ def plot_curve(
     axes = figure.add_subplot()
     places = np.array([(point.cost, point.mean_ap) for point in points], float)
     _frame(axes, places, cost_label, chance)
-    uniform = sorted((p.cost, p.mean_ap) for p in points if p.role == "uniform")
+    uniform = sorted((p.cost, p.mean_ap) for p in points if p.role == "reference")
     if len(uniform) > 1:
         axes.plot(*zip(*uniform), color=_LINE, linewidth=1.6, alpha=0.55, zorder=2)
     texts = []

@@ -24,7 +24,7 @@ def keep_compiled_programs(directory: epath.PathLike) -> None:
 
 
 def _cache_directory() -> str | None:
-    return jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    return jax.config.values["jax_compilation_cache_dir"]
 
 
 def _configure(name: str, value: str | float) -> None:
