@@ -1,6 +1,5 @@
 """Files of weights: read as data alone, found in folders or on the hub, or refused."""
 
-import sys
 from pathlib import Path
 
 import huggingface_hub
@@ -9,23 +8,23 @@ import pytest
 from safetensors.numpy import save_file
 
 from ar_net_jax.errors import UserError
+from ar_net_jax.weights import sources
 from ar_net_jax.weights.files import read_state
 from ar_net_jax.weights.sources import locate
 
 
-def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     save_file({"x": np.ones(100, np.float32)}, tmp_path / "whole.safetensors")
     whole = (tmp_path / "whole.safetensors").read_bytes()
     np.testing.assert_array_equal(read_state(tmp_path / "whole.safetensors")["x"], np.ones(100))
     (tmp_path / "half.safetensors").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "x.h5").write_bytes(b"x")
     (tmp_path / "x.pth").write_bytes(b"x")
-    monkeypatch.setitem(sys.modules, "torch", None)
     for name, message in {
         "half.safetensors": "half.safetensors: truncated or damaged .*get the file once more",
         "none.pth": "none.pth: no such file",
         "x.h5": "x.h5: unknown kind of file; weights are read from .pth, ",
-        "x.pth": r"x.pth: reading it needs 'torch' .*; pip install 'ar_net_jax\[torch\]'",
+        "x.pth": "x.pth: truncated, or not written by torch.save; nothing in it was run",
     }.items():
         with pytest.raises(UserError, match=message):
             read_state(tmp_path / name)
@@ -45,6 +44,12 @@ def test_files_of_pytorch_old_and_new(tmp_path: Path, zipped: bool) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(UserError, match="truncated"):
         read_state(path)
+
+
+def test_a_package_of_weights_is_a_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path("site-packages/x/models/x-0123abcd.pth")
+    monkeypatch.setattr(sources, "locate_package_weights", {"package:x": path}.__getitem__)
+    assert locate("package:x", folder="not looked at") == (path, "x-0123abcd.pth", {})
 
 
 def test_a_folder_serves_hub_names_in_two_forms(tmp_path: Path) -> None:
@@ -74,7 +79,10 @@ def test_a_folder_serves_hub_names_in_two_forms(tmp_path: Path) -> None:
         ),
         ("efficientnet-b3-5fb5a3c3.pth", "https://github.com/lukemelas/EfficientNet-PyTorch/"),
         ("mine.safetensors", "no such file; give a file that exists"),
-        ("resnet50", "'resnet50' is neither a .* file nor a name on the Hugging Face hub"),
+        (
+            "resnet50",
+            "'resnet50' is neither a .* file, nor a name on the Hugging Face hub .*package:NAME",
+        ),
     ],
 )
 def test_a_missing_file_says_where_to_get_it(tmp_path: Path, source: str, message: str) -> None:

@@ -58,7 +58,7 @@ def test_a_file_of_any_package(install: Install) -> None:
     listed = r"it has some_weights/a.pth, some_weights/deep/b.safetensors$"
     _refused("package:some-weights", f"say which file of it, package:some-weights/FILE; {listed}")
     _refused("package:some-weights/some_weights/d.pt", f"1.0 has no some_weights/d.pt; {listed}")
-    inside = "weights are .pth, .pt, .pth.tar, .safetensors files inside of the package"
+    inside = "weights are .pth, .pth.tar, .pt, .safetensors files inside of the package"
     for file in ("some_weights/c.txt", "../outside.pth", "some_weights/../../outside.pth"):
         _refused(f"package:some-weights/{file}", inside)
     _refused(f"package:some-weights/{folder}/some_weights/a.pth", "has no /")
