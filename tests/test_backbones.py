@@ -41,6 +41,8 @@ PARAMETERS = {
     "efficientnet_lite0": 4_652_008,
     "efficientnet_lite1": 5_416_680,
     "efficientnet_lite2": 6_092_072,
+    "convnext_tiny": 28_589_128,
+    "convnext_slim": 125_880,
 }
 
 # Counted on torchvision 0.28's mobilenet_v2(width_mult=...), 1000 classes.

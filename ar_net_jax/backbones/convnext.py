@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ar_net_jax.backbones.base import Backbone
-from ar_net_jax.backbones.layers import global_average, run_block, symmetric_padding
+from ar_net_jax.backbones.layers import conv, global_average, run_block, symmetric_padding
 from ar_net_jax.backbones.layouts import Layer, Layout
+from ar_net_jax.errors import UserError
 from ar_net_jax.ops.depthwise import DepthwiseConv
 from ar_net_jax.ops.rng import drop_path
 
@@ -39,6 +40,11 @@ class ConvNeXtSpec:
 
     depths: tuple[int, ...]
     widths: tuple[int, ...]
+
+    @property
+    def stride(self) -> int:
+        """Side in pixels of the square that one place of the last map stands for."""
+        return 4 * 2 ** (len(self.depths) - 1)
 
 
 class ConvNeXtBlock(nn.Module):
@@ -100,7 +106,15 @@ class ConvNeXt(nn.Module):
 
         Returns:
             float32 [N, D].
+
+        Raises:
+            UserError: nothing would be left of frames so small.
         """
+        if min(x.shape[1:3]) < self.spec.stride:
+            raise UserError(
+                f"ConvNeXt takes frames of at least {self.spec.stride} pixels, got {x.shape[1]} x "
+                f"{x.shape[2]}; choose a larger resolution, or another backbone for it"
+            )
         keys = keys if train else None
         count, index = sum(self.spec.depths), 0
         for stage, (depth, width) in enumerate(zip(self.spec.depths, self.spec.widths)):
@@ -122,13 +136,14 @@ class ConvNeXt(nn.Module):
         size, name = (4, "stem") if stage == 0 else (2, f"stages_{stage}_downsample")
         norm, patches = (
             nn.LayerNorm(_EPSILON, dtype=self.dtype, name=f"{name}_{int(stage == 0)}"),
-            nn.Conv(
+            conv(
                 width,
-                (size, size),
-                (size, size),
-                padding="VALID",
-                dtype=self.dtype,
+                size,
+                stride=size,
+                padding=((0, 0), (0, 0)),
+                use_bias=True,
                 kernel_init=_INIT,
+                dtype=self.dtype,
                 name=f"{name}_{int(stage > 0)}",
             ),
         )

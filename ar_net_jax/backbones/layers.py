@@ -26,6 +26,7 @@ def conv(
     stride: int = 1,
     padding: Padding | None = None,
     use_bias: bool = False,
+    kernel_init: nn.initializers.Initializer = KAIMING_FAN_OUT,
     dtype: DTypeLike,
     name: str,
 ) -> nn.Conv:
@@ -37,6 +38,7 @@ def conv(
         stride: the same for rows and columns.
         padding: zeros before and after, for rows and columns; None pads symmetrically.
         use_bias: adds a bias that starts at zero.
+        kernel_init: initialiser of the kernel.
         dtype: of the computation.
         name: of the submodule.
     """
@@ -46,7 +48,7 @@ def conv(
         (stride, stride),
         padding=padding or symmetric_padding(kernel),
         use_bias=use_bias,
-        kernel_init=KAIMING_FAN_OUT,
+        kernel_init=kernel_init,
         dtype=dtype,
         conv_general_dilated=flax_convolution,
         name=name,

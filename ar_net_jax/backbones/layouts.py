@@ -60,19 +60,19 @@ class Entry(NamedTuple):
 
 def layer_entries(layer: Layer) -> tuple[Entry, ...]:
     """The arrays of one layer."""
-    source, path = layer.source, layer.path
-    if layer.kind in ("vector", "channels"):
-        return (Entry(source, "params", path, layer.kind),)
-    if layer.kind in ("batch_norm", "layer_norm"):
+    kind, source, path, bias = layer
+    if kind == "vector" or kind == "channels":
+        return (Entry(source, "params", path, kind),)
+    if kind == "batch_norm" or kind == "layer_norm":
         scale = Entry(f"{source}.weight", "params", (*path, "scale"), "vector")
         shift = Entry(f"{source}.bias", "params", (*path, "bias"), "vector")
-        if layer.kind == "layer_norm":
+        if kind == "layer_norm":
             return scale, shift
         mean = Entry(f"{source}.running_mean", "batch_stats", (*path, "mean"), "vector")
         variance = Entry(f"{source}.running_var", "batch_stats", (*path, "var"), "vector")
         return scale, shift, mean, variance
-    weight = Entry(f"{source}.weight", "params", (*path, "kernel"), layer.kind)
-    if not layer.bias:
+    weight = Entry(f"{source}.weight", "params", (*path, "kernel"), kind)
+    if not bias:
         return (weight,)
     return weight, Entry(f"{source}.bias", "params", (*path, "bias"), "vector")
 

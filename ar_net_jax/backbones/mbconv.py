@@ -8,7 +8,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypedDict
 
 import flax.linen as nn
 import jax
@@ -41,7 +41,15 @@ NORMS = ("tensorflow", "pytorch")
 
 _DROP_PATH_SALT = 0x5D00
 
-_NORM_SETTINGS = {
+
+class NormSettings(TypedDict):
+    """Arguments of `layers.batch_norm` that libraries differ in."""
+
+    momentum: float
+    epsilon: float
+
+
+_NORM_SETTINGS: dict[str, NormSettings] = {
     "tensorflow": {"momentum": 0.99, "epsilon": 1e-3},
     "pytorch": {"momentum": 0.9, "epsilon": 1e-5},
 }
@@ -109,7 +117,7 @@ class MBConvSpec:
         return nn.relu6 if self.lite else nn.swish
 
 
-def norm_settings(norm: str) -> dict[str, float]:
+def norm_settings(norm: str) -> NormSettings:
     """Momentum and epsilon of the BatchNorms.
 
     Args:
@@ -197,7 +205,9 @@ class MBConv(nn.Module):
         y = DepthwiseConv(
             kernel_size=kernel,
             stride=stride,
-            padding=conv_padding(self.padding, kernel, stride, x.shape[1:3], native_size),
+            padding=conv_padding(
+                self.padding, kernel, stride, (x.shape[1], x.shape[2]), native_size
+            ),
             kernel_init=KAIMING_FAN_OUT,
             dtype=self.dtype,
             name="depthwise_conv",
@@ -244,7 +254,7 @@ class MBConvNet(nn.Module):
         spec = self.spec
         norm = partial(batch_norm, train=train, dtype=self.dtype, **norm_settings(self.norm))
         keys = keys if train else None
-        stem_padding = conv_padding(self.padding, 3, 2, x.shape[1:3], spec.native_size)
+        stem_padding = conv_padding(self.padding, 3, 2, (x.shape[1], x.shape[2]), spec.native_size)
         x = conv(
             spec.stem,
             3,

@@ -29,7 +29,7 @@ def identify(shapes: Shapes, candidates: Iterable[tuple[str, str]]) -> tuple[str
     best = [candidate for candidate, count in apart.items() if count == min(apart.values())]
     if len({name for name, _ in best}) > 1:
         # Some have the same keys, and differ in width alone.
-        return max(best, key=lambda candidate: _fitting_shapes(*candidate, shapes))
+        return max(best, key=lambda candidate: _fitting_shapes(candidate, shapes))
     return best[0] if best else None
 
 
@@ -37,7 +37,8 @@ def _keys(name: str, layout: str) -> set[str]:
     return {entry.source for entry in backbones.get(name).entries(layout)}
 
 
-def _fitting_shapes(name: str, layout: str, shapes: Shapes) -> int:
+def _fitting_shapes(candidate: tuple[str, str], shapes: Shapes) -> int:
+    name, layout = candidate
     expected = variable_shapes(name)
     return sum(
         shapes.get(entry.source)

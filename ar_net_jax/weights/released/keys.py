@@ -6,7 +6,7 @@ Names stand here without the `module.` that every key of a released file starts 
 from collections.abc import Iterable, Mapping
 
 from ar_net_jax import backbones
-from ar_net_jax.backbones.layouts import Entry, Layer, layer_entries
+from ar_net_jax.backbones.layouts import Entry, Kind, Layer, layer_entries
 from ar_net_jax.errors import UserError
 from ar_net_jax.methods.released import Part
 from ar_net_jax.weights.identify import identify
@@ -19,7 +19,7 @@ RELEASED_BACKBONES = tuple(
 """Backbones that the authors' code can build."""
 
 # The LSTM's arrays: theirs, ours, and how the axes are ordered.
-_LSTM = (
+_LSTM: tuple[tuple[str, str, Kind], ...] = (
     ("weight_ih", "kernel_ih", "linear"),
     ("weight_hh", "kernel_hh", "linear"),
     ("bias_ih", "bias_ih", "vector"),
