@@ -10,6 +10,8 @@ from jax.sharding import AbstractMesh, PartitionSpec
 
 from ar_net_jax import backbones, costs
 from ar_net_jax.errors import UserError
+from ar_net_jax.experiment import load_config
+from ar_net_jax.methods import Method
 from ar_net_jax.ops import depthwise
 
 RESNETS = ("resnet50", "resnet34", "resnet18")
@@ -82,17 +84,19 @@ def test_lstm_steps():
 
 
 @pytest.mark.parametrize(
-    ("table", "per_video"),
+    ("spec", "per_video"),
     [
-        (costs.uniform_cost_table("resnet50", 224, 200, "paper"), 65.76),
-        (costs.lstm_cost_table("resnet50", 224, 512, 200, "paper"), 65.89),
-        (costs.multi_scale_cost_table(backbones=RESNETS, convention="paper", **PAPER), 110.41),
-        (costs.uniform_cost_table("efficientnet_b3", 224, 200, "paper"), 28.80),
-        (costs.multi_scale_cost_table(backbones=EFFICIENTNETS, convention="paper", **PAPER), 37.56),
+        ("activitynet:uniform", 65.76),
+        ("activitynet:lstm", 65.89),
+        ("activitynet:multi_scale", 110.41),
+        ("activitynet:efficientnet,uniform", 28.80),
+        ("activitynet:efficientnet,multi_scale", 37.56),
     ],
 )
-def test_rows_of_the_papers_tables(table, per_video):
-    assert table.per_video(ALWAYS, 16) == pytest.approx(per_video, abs=0.01)
+def test_rows_of_the_papers_tables(spec, per_video):
+    method = load_config(spec).build_method()
+    found = costs.usage_gflops(method.networks(), method.choices, np.ones(1), "paper", 16)
+    assert found == pytest.approx(per_video, abs=0.01)
 
 
 def test_scsampler_row():
@@ -103,59 +107,54 @@ def test_scsampler_row():
 
 
 @pytest.fixture(scope="module")
-def ar_net() -> costs.CostTable:
-    return costs.ar_net_cost_table(
-        backbones=RESNETS, skips=(1, 2, 4), policy_resolution=84, convention="paper", **PAPER
-    )
+def ar_net() -> Method:
+    return load_config("activitynet").build_method()
+
+
+def _per_video(method: Method, usage: np.ndarray, num_frames: float, convention="paper") -> float:
+    return costs.usage_gflops(method.networks(), method.choices, usage, convention, num_frames)
 
 
 def test_ar_net_table(ar_net):
-    assert ar_net.actions[3:] == (0.0, 0.0, 0.0, 0.0)
-    assert ar_net.policy_visits == (1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.25)
-    # Uniformly random actions: the expectation that released-code-facts gives for Random policy.
-    assert ar_net.per_video(np.full(7, 1 / 7), 16) == pytest.approx(16.38, abs=0.01)
+    chosen = ar_net.choice_gflops("paper", overhead=False)
+    assert chosen[3:].tolist() == [0.0] * 4
+    looks = 1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.25
+    assert ar_net.choices.calls["policy"] == ar_net.choices.calls["LSTM"] == looks
+    # Uniformly random actions: the expectation that the authors' formula gives for Random policy.
+    assert _per_video(ar_net, np.full(7, 1 / 7), 16) == pytest.approx(16.38, abs=0.01)
     # Every frame skipped four at a time: the policy looks at every fourth frame.
-    skip_four = np.eye(7)[6]
-    assert ar_net.per_frame(skip_four) == pytest.approx((ar_net.policy + ar_net.lstm) / 4)
+    networks = ar_net.networks()
+    look = networks["policy"].gflops("paper") + networks["LSTM"].gflops("paper")
+    assert _per_video(ar_net, np.eye(7)[6], 1) == pytest.approx(look / 4)
 
 
-def test_usage_may_be_batched_and_numpy_or_jax(ar_net):
-    usage = np.random.default_rng(0).dirichlet(np.ones(7), (2, 3)).astype(np.float32)
-    by_hand = [
-        [
-            sum(
-                u * (c + (ar_net.policy + ar_net.lstm) * v)
-                for u, c, v in zip(row, ar_net.actions, ar_net.policy_visits, strict=True)
-            )
-            for row in rows
-        ]
-        for rows in usage
-    ]
-    assert isinstance(ar_net.per_frame(usage), np.ndarray)
-    np.testing.assert_allclose(ar_net.per_frame(usage), by_hand, rtol=1e-6)
-    on_device = jax.jit(ar_net.per_frame)(jnp.asarray(usage))
+def test_calls_times_gflops_of_arrays_of_any_kind(ar_net):
+    usage = np.random.default_rng(0).dirichlet(np.ones(7), 3)
+    by_hand = usage @ ar_net.choice_gflops("paper")
+    counted = {n: usage @ np.array(per) for n, per in ar_net.choices.calls.items()}
+    found = costs.total_gflops(ar_net.networks(), counted, "paper")
+    np.testing.assert_allclose(found, by_hand, rtol=1e-12)
+    one_hot = np.eye(7, dtype=np.float32)[[[0, 6, 6, 6], [3, 4, 1, 2]]]
+    on_device = jax.jit(
+        lambda x: costs.total_gflops(ar_net.networks(), ar_net.choices.count(x), "paper")
+    )(jnp.asarray(one_hot))
     assert on_device.dtype == jnp.float32
-    np.testing.assert_allclose(on_device, by_hand, rtol=1e-5)
-    lengths = np.array([[16, 8, 4], [1, 2, 3]])
-    np.testing.assert_allclose(ar_net.per_video(usage, lengths), lengths * by_hand, rtol=1e-6)
+    per_choice = ar_net.choice_gflops("paper")
+    np.testing.assert_allclose(on_device, one_hot.sum(1) @ per_choice, rtol=1e-6)
 
 
 def test_policy_that_is_no_action():
-    table = costs.ar_net_cost_table(
-        (224,), ("resnet50",), (1, 2, 4), "mobilenet_v2", 84, False, 512, 200, "macs"
-    )
-    assert table.actions == (costs.frame_gflops("resnet50", 224, 200, "macs"), 0.0, 0.0, 0.0)
+    method = load_config("activitynet:skipping_only").build_method()
+    chosen = method.choice_gflops("macs", overhead=False)
+    assert chosen.tolist() == [costs.frame_gflops("resnet50", 224, 200, "macs"), 0.0, 0.0, 0.0]
     # It makes no prediction, so it has no classifier.
-    assert table.policy == costs.frame_gflops("mobilenet_v2", 84, 0, "macs")
+    policy = method.networks()["policy"]
+    assert policy.gflops("macs") == costs.frame_gflops("mobilenet_v2", 84, 0, "macs")
 
 
-def test_backbones_and_resolutions_must_match():
-    with pytest.raises(UserError, match=r"backbones has 3 entries .*4 in all"):
-        costs.multi_scale_cost_table(
-            backbones=RESNETS, convention="paper", **PAPER | {"policy_is_action": False}
-        )
+def test_an_unknown_convention_is_named():
     with pytest.raises(UserError, match="'flops'.*macs, paper"):
-        costs.uniform_cost_table("resnet50", 224, 200, "flops")
+        costs.frame_gflops("resnet50", 224, 200, "flops")
 
 
 @pytest.mark.parametrize(("size", "stride", "groups"), [(9, 1, 1), (9, 2, 1), (8, 2, 4), (8, 1, 8)])
