@@ -267,7 +267,8 @@ def equal_cost_counts(reference: Entry, gflops_per_video: float) -> list[int]:
         reference: Uniform at all frames.
         gflops_per_video: in the convention of its model.
     """
-    affordable = gflops_per_video / float(reference.method.choice_gflops()[0])
+    # Rounded, because sums in float32 may lie a little above a whole number of frames.
+    affordable = round(gflops_per_video / float(reference.method.choice_gflops()[0]), 4)
     return sorted({max(1, math.floor(affordable)), max(1, math.ceil(affordable))})
 
 

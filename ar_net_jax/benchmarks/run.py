@@ -15,6 +15,7 @@ from ar_net_jax.benchmarks.torch_baseline import TorchRatio, torch_forward_calls
 from ar_net_jax.errors import UserError
 from ar_net_jax.inference.step import Routing
 from ar_net_jax.ops.routing import Chunks
+from ar_net_jax.runtime.timing import Call
 from ar_net_jax.runtime.versions import package_versions
 
 _REPETITIONS, _QUICK_REPETITIONS = 5, 2
@@ -95,11 +96,7 @@ def run_benchmark(
             form=routing,
             split=split,
         )
-        extra = {}
-        if against_torch:
-            extra = torch_forward_calls(
-                _only_uniform(entries), settings.batch, jax.default_backend()
-            )
+        extra = _torch_calls(entries, settings) if against_torch else {}
         scores = score(entries, settings.chunks)
         costs = {title: figures.gflops_per_video for title, figures in scores.items()}
         measured, extra_seconds = measure(entries, settings, costs=costs, extra=extra)
@@ -169,6 +166,10 @@ def _compiling_anew() -> Iterator[None]:
         yield
     finally:
         jax.config.update("jax_enable_compilation_cache", keeps)
+
+
+def _torch_calls(entries: Sequence[Entry], settings: Settings) -> dict[str, Call]:
+    return torch_forward_calls(_only_uniform(entries), settings.batch, jax.default_backend())
 
 
 def _only_uniform(entries: Sequence[Entry]) -> Entry:

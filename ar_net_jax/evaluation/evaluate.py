@@ -133,19 +133,15 @@ def evaluate_model(
     watched = _keep_first(batches, first)
     predictions, executed = predict_split(predict, variables, watched, len(split), mesh)
     resident = put_batch(first[0], mesh)
-    convention, networks = config.model.gflops_convention, method.networks()
-    gflops = total_gflops(networks, predictions.calls, convention)
-    figures = Figures(
-        **predictions.metrics(),
-        gflops_per_frame=float(gflops.mean()) / num_frames,
-        gflops_per_video=float(gflops.mean()),
-        gflops_convention=convention,
-        usage=usage_by_choice(method, predictions),
-        executed_gflops_per_video=total_gflops(networks, executed, convention) / len(split),
+    gflops = total_gflops(method.networks(), predictions.calls, config.model.gflops_convention)
+    figures = _figures(
+        method,
+        predictions,
+        gflops,
+        executed,
         routing=routing,
         cost_penalty=cost_penalty,
         num_frames=num_frames,
-        num_videos=len(split),
     )
     return Evaluation(
         predictions,
@@ -153,6 +149,32 @@ def evaluate_model(
         figures,
         again=lambda _: predict(variables, resident).logits,
         batch_size=config.data.eval_batch_size,
+    )
+
+
+def _figures(
+    method: Method[Any],
+    predictions: Predictions,
+    gflops: np.ndarray,
+    executed: dict[str, int],
+    *,
+    routing: Routing,
+    cost_penalty: float,
+    num_frames: int,
+) -> Figures:
+    convention = method.config.gflops_convention
+    computed = total_gflops(method.networks(), executed, convention)
+    return Figures(
+        **predictions.metrics(),
+        gflops_per_frame=float(gflops.mean()) / num_frames,
+        gflops_per_video=float(gflops.mean()),
+        gflops_convention=convention,
+        usage=usage_by_choice(method, predictions),
+        executed_gflops_per_video=computed / len(gflops),
+        routing=routing,
+        cost_penalty=cost_penalty,
+        num_frames=num_frames,
+        num_videos=len(gflops),
     )
 
 
