@@ -16,24 +16,19 @@ from ar_net_jax.data import registry
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
 from ar_net_jax.data.source import VideoExample, VideoSource
 from ar_net_jax.errors import Preempted, UserError
-from ar_net_jax.evaluation.split import Validation
 from ar_net_jax.experiment import Config
 from ar_net_jax.runtime import mesh as devices
 from ar_net_jax.training.loop import train
 from ar_net_jax.training.nan_guard import NaNGuard, all_finite
+from ar_net_jax.training.validation import Validation
 
 SPEC = EmbeddedSpec(
     train=12, validation=5, test=1, num_classes=3, width=32, height=32, num_frames=48
 )
 CONFIG = Config.from_dict(
     {
-        "model": {
-            "approach": "uniform",
-            "num_classes": 3,
-            "resolutions": (16,),
-            "backbones": ("resnet8_tiny",),
-            "skips": (),
-        },
+        "method": "uniform",
+        "model": {"num_classes": 3, "resolution": 16, "backbone": "resnet8_tiny"},
         "data": {"num_frames": 2, "batch_size": 4, "eval_batch_size": 5, "num_threads": 1},
         "stage_order": ("joint",),
         "stages": {"joint": {"epochs": 4, "learning_rate": 0.01}},

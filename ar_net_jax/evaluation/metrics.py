@@ -7,19 +7,20 @@ import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
+from jaxtyping import Bool, Float, Float64, Int
 
 
-def softmax_scores(logits: np.ndarray) -> np.ndarray:
+def softmax_scores(logits: Float[np.ndarray, "n c"]) -> Float64[np.ndarray, "n c"]:
     """Class scores of each video: the softmax of its logits, in float64 to keep scores apart.
 
     mAP ranks the videos within a class, so it is not the same on logits and on their softmax; the
     released code uses the softmax.
 
     Args:
-      logits: float [N, C].
+        logits: float [N, C].
 
     Returns:
-      float64 [N, C], each row sums to 1.
+        float64 [N, C], each row sums to 1.
 
     >>> softmax_scores(np.array([[0.0, 0.0]])).tolist()
     [[0.5, 0.5]]
@@ -29,21 +30,21 @@ def softmax_scores(logits: np.ndarray) -> np.ndarray:
     return scores / scores.sum(axis=-1, keepdims=True)
 
 
-def average_precision(scores: np.ndarray, positives: np.ndarray) -> float:
+def average_precision(scores: Float[np.ndarray, " n"], positives: Bool[np.ndarray, " n"]) -> float:
     """Non-interpolated average precision: the precision at each positive, averaged over them.
 
     Examples with equal scores share one rank, the last of their group, as in scikit-learn's
     `average_precision_score`; so the order of the examples never matters.
 
     Args:
-      scores: float [N], larger means more likely positive.
-      positives: bool [N].
+        scores: float [N], larger means more likely positive.
+        positives: bool [N].
 
     Returns:
-      A share in [0, 1]; NaN if there is no positive.
+        A share in [0, 1]; NaN if there is no positive.
 
     Raises:
-      ValueError: if a score is not a number, which has no rank.
+        ValueError: if a score is not a number, which has no rank.
 
     >>> average_precision(np.array([0.9, 0.8, 0.1]), np.array([True, False, True])).__round__(4)
     0.8333
@@ -64,23 +65,26 @@ def average_precision(scores: np.ndarray, positives: np.ndarray) -> float:
 
 
 def mean_average_precision(
-    scores: np.ndarray, labels: np.ndarray, *, first_label_only: bool = False
+    scores: Float[np.ndarray, "n c"],
+    labels: Int[np.ndarray, "n k"],
+    *,
+    first_label_only: bool = False,
 ) -> float:
     """Mean over classes of the average precision, in percent.
 
     A class that no video carries is left out of the mean.
 
     Args:
-      scores: float [N, C], the softmax of the video logits (see `softmax_scores`).
-      labels: int [N, K], padded with -1.
-      first_label_only: count only the first label of a video, the released code's second variant;
-        the default counts all of them, the headline figure.
+        scores: float [N, C], the softmax of the video logits (see `softmax_scores`).
+        labels: int [N, K], padded with -1.
+        first_label_only: count only the first label of a video, the released code's second variant;
+            the default counts all of them, the headline figure.
 
     Returns:
-      mAP in percent.
+        mAP in percent.
 
     Raises:
-      ValueError: on NaN scores, a label outside [0, C), or no label at all.
+        ValueError: on NaN scores, a label outside [0, C), or no label at all.
 
     >>> scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
     >>> mean_average_precision(scores, np.array([[0, -1], [1, -1], [0, 1]]))
@@ -95,21 +99,23 @@ def mean_average_precision(
     return 100.0 * float(np.mean(per_class))
 
 
-def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
+def top_k_accuracy(
+    scores: Float[np.ndarray, "n c"], labels: Int[np.ndarray, "n k"], k: int
+) -> float:
     """Share of videos whose first label is among the k best scored classes, in percent.
 
     Of classes with equal scores the smaller index ranks first.
 
     Args:
-      scores: float [N, C].
-      labels: int [N, K], padded with -1; only the first column is used, as in the released code.
-      k: how many classes count, >= 1.
+        scores: float [N, C].
+        labels: int [N, K], padded with -1; only the first column is used, as in the released code.
+        k: how many classes count, >= 1.
 
     Returns:
-      Accuracy in percent.
+        Accuracy in percent.
 
     Raises:
-      ValueError: if a video has no label, or one outside [0, C).
+        ValueError: if a video has no label, or one outside [0, C).
 
     >>> top_k_accuracy(np.array([[0.1, 0.9], [0.7, 0.3]]), np.array([[1], [1]]), k=1)
     50.0
@@ -125,22 +131,24 @@ def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
 
 
 def action_usage(
-    actions: np.ndarray, num_actions: int, mask: np.ndarray | None = None
-) -> np.ndarray:
+    actions: Int[np.ndarray, "n t"],
+    num_actions: int,
+    mask: Bool[np.ndarray, " n"] | Bool[np.ndarray, "n t"] | None = None,
+) -> Float64[np.ndarray, " {num_actions}"]:
     """Share of frames on which the policy took each action.
 
     A frame covered by an earlier skip carries that skip's action and counts for it.
 
     Args:
-      actions: int [N, T].
-      num_actions: size of the action space.
-      mask: bool [N] (videos that count) or [N, T] (frames that count); all by default.
+        actions: int [N, T].
+        num_actions: size of the action space.
+        mask: bool [N] (videos that count) or [N, T] (frames that count); all by default.
 
     Returns:
-      float64 [num_actions], summing to 1.
+        float64 [num_actions], summing to 1.
 
     Raises:
-      ValueError: if an action is outside [0, num_actions), or no frame counts.
+        ValueError: if an action is outside [0, num_actions), or no frame counts.
 
     >>> action_usage(np.array([[0, 2, 2, 0]]), 3).tolist()
     [0.5, 0.0, 0.5]
@@ -157,7 +165,7 @@ def action_usage(
     return np.bincount(actions.ravel(), minlength=num_actions) / actions.size
 
 
-def chance_level(labels: np.ndarray, num_classes: int) -> dict[str, float]:
+def chance_level(labels: Int[np.ndarray, "n k"], num_classes: int) -> dict[str, float]:
     """What guessing gives: mAP of videos in random order, top-1 of a uniformly drawn class.
 
     With P positives among N videos, rank k holds a positive with probability P / N, and then
@@ -165,11 +173,11 @@ def chance_level(labels: np.ndarray, num_classes: int) -> dict[str, float]:
     E[AP] = (H_N + (N - H_N)(P - 1) / (N - 1)) / N with H_N the N-th harmonic number.
 
     Args:
-      labels: int [N, K], padded with -1.
-      num_classes: number of classes C.
+        labels: int [N, K], padded with -1.
+        num_classes: number of classes C.
 
     Returns:
-      `{"mAP": percent, "top1": percent}`.
+        `{"mAP": percent, "top1": percent}`.
 
     >>> chance_level(np.array([[0], [1]]), 2)
     {'mAP': 75.0, 'top1': 50.0}
@@ -193,20 +201,20 @@ class Predictions:
     """The predictions for one split, in the order of the example ids.
 
     Attributes:
-      scores: float64 [N, C], softmax of the video logits.
-      labels: int [N, K], padded with -1.
-      example_id: int [N], 0..N-1.
-      actions: int [N, T], the choice made for every frame; None where that was not recorded.
-      frame_index: int [N, T], the stored frames that were looked at; None likewise.
-      calls: by network, how many times each video needed it, float [N].
+        scores: float64 [N, C], softmax of the video logits.
+        labels: int [N, K], padded with -1.
+        example_id: int [N], 0..N-1.
+        actions: int [N, T], the choice made for every frame; None where that was not recorded.
+        frame_index: int [N, T], the stored frames that were looked at; None likewise.
+        calls: by network, how many times each video needed it, float [N].
     """
 
-    scores: np.ndarray
-    labels: np.ndarray
-    example_id: np.ndarray
-    actions: np.ndarray | None = None
-    frame_index: np.ndarray | None = None
-    calls: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    scores: Float64[np.ndarray, "n c"]
+    labels: Int[np.ndarray, "n k"]
+    example_id: Int[np.ndarray, " n"]
+    actions: Int[np.ndarray, "n t"] | None = None
+    frame_index: Int[np.ndarray, "n t"] | None = None
+    calls: Mapping[str, Float[np.ndarray, " n"]] = dataclasses.field(default_factory=dict)
 
     def metrics(self) -> dict[str, float]:
         """Every accuracy figure in percent: `mAP`, `mAP_first_label`, `top1`, `top5`."""
@@ -225,7 +233,7 @@ class PredictionLog:
     """Collects the batches of one evaluation; padding rows are dropped as they come in.
 
     Attributes:
-      num_examples: size of the split; the ids 0..num_examples-1 must each appear once.
+        num_examples: size of the split; the ids 0..num_examples-1 must each appear once.
 
     >>> log = PredictionLog(num_examples=1)
     >>> log.add(logits=np.zeros((2, 3)), labels=np.array([[1], [-1]]),
@@ -240,24 +248,24 @@ class PredictionLog:
     def add(
         self,
         *,
-        logits: np.ndarray,
-        labels: np.ndarray,
-        example_id: np.ndarray,
-        mask: np.ndarray,
-        actions: np.ndarray | None = None,
-        frame_index: np.ndarray | None = None,
+        logits: Float[np.ndarray, "b c"],
+        labels: Int[np.ndarray, "b k"],
+        example_id: Int[np.ndarray, " b"],
+        mask: Bool[np.ndarray, " b"],
+        actions: Int[np.ndarray, "b t"] | None = None,
+        frame_index: Int[np.ndarray, "b t"] | None = None,
         calls: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Adds one batch.
 
         Args:
-          logits: float [B, C], video logits; kept as their softmax.
-          labels: int [B, K], padded with -1.
-          example_id: int [B], index within the split.
-          mask: bool [B], False for padding rows.
-          actions: int [B, T], the choices made; in every batch or in none, like the following.
-          frame_index: int [B, T], the stored frames that were looked at.
-          calls: by network, how many times each video needed it, float [B].
+            logits: float [B, C], video logits; kept as their softmax.
+            labels: int [B, K], padded with -1.
+            example_id: int [B], index within the split.
+            mask: bool [B], False for padding rows.
+            actions: int [B, T], the choices made; in every batch or in none, like the following.
+            frame_index: int [B, T], the stored frames that were looked at.
+            calls: by network, how many times each video needed it, float [B].
         """
         keep = np.asarray(mask, bool)
         batch = {
@@ -276,10 +284,10 @@ class PredictionLog:
         """Joins the batches and checks that each example of the split is there exactly once.
 
         Returns:
-          The `Predictions`, ordered by example id.
+            The `Predictions`, ordered by example id.
 
         Raises:
-          ValueError: naming the example ids that are missing, repeated or foreign to the split.
+            ValueError: naming the example ids that are missing, repeated or foreign to the split.
         """
         if not self._batches:
             raise ValueError("the evaluation saw no batch; the split or its pipeline is empty")

@@ -15,7 +15,7 @@ from ar_net_jax.inference.step import Routing
 from ar_net_jax.ops.routing import Chunks
 from ar_net_jax.runtime.compilation import keep_compiled_programs
 from ar_net_jax.runtime.distributed import is_first
-from ar_net_jax.runtime.processes import first_then_others
+from ar_net_jax.runtime.processes import first_process_first
 from ar_net_jax.runtime.versions import package_versions
 
 
@@ -74,7 +74,7 @@ def evaluate_workdir(
     trained, variables = load_config_and_variables(model_dir)
     config = apply_overrides(trained, overrides)
     check_variables(config, variables, model_dir)
-    data_dir = first_then_others(
+    data_dir = first_process_first(
         lambda: prepare_data(config.data, model_dir.parent, progress=progress and is_first()),
         "prepare data",
     )

@@ -20,15 +20,15 @@ def joined(job: Job | None, title: str, timeout: int = 300) -> Iterator[None]:
     """Joins the job's other processes, if there are any, before anything is computed.
 
     A process that fails would wait for the others when it ends, and they for it in their next
-    sum over all devices. So it tells what happened and leaves at once.
+    sum over all devices. So it prints the error and exits at once.
 
     Args:
-        job: from `find_job`; None where this process is alone.
+        job: from `find_job`; None where this process is the only one.
         title: of the job, for messages.
         timeout: seconds to wait for the others.
 
     Raises:
-        UserError: some did not come, or do not agree with each other.
+        UserError: some did not arrive, or were given different jobs.
     """
     if job is None:
         yield
@@ -59,12 +59,15 @@ def _leave(who: str, error: BaseException) -> NoReturn:
     os._exit(status)
 
 
-def first_then_others(work: Callable[[], Result], name: str) -> Result:
+def first_process_first(work: Callable[[], Result], name: str) -> Result:
     """Runs something on the first process and then on the others, which find it done.
 
     Args:
-        work: what to run.
-        name: tells this from other such calls.
+        work: what to run, such as the preparation of data in a shared folder.
+        name: of the barrier; it must differ from that of other calls.
+
+    Returns:
+        What `work` returned on this process.
     """
     if is_first():
         result = work()

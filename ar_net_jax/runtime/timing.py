@@ -1,4 +1,4 @@
-"""Times calls side by side, so that what else happens on the machine hits all of them alike."""
+"""Times calls in alternation, so that other load on the machine affects all of them alike."""
 
 import time
 from collections.abc import Callable, Hashable, Mapping
@@ -10,6 +10,7 @@ import numpy as np
 import tqdm
 
 Key = TypeVar("Key", bound=Hashable)
+Result = TypeVar("Result")
 Call = Callable[[int], Any]
 
 
@@ -22,18 +23,18 @@ def time_interleaved(
     title: str = "",
     progress: bool = False,
 ) -> dict[Key, np.ndarray]:
-    """Times every call once a round, in alternating order, until its result is there.
+    """Times every call once a round, in alternating order, until its result is computed.
 
     Args:
-        calls: by any key; each takes the number of the round and returns JAX arrays, for which
-            the device is waited, or anything that is there already.
-        rounds: how many.
+        calls: by any key; each takes the number of the round. JAX arrays that it returns are
+            waited for.
+        rounds: times that each call is timed.
         pause: seconds of rest before each call, for threads that another library keeps spinning.
-        warm_up: whether to call each once more right before it is timed, where what is measured
-            follows its like in practice: a training step right after another program's was seen
-            to take up to a fifth longer.
+        warm_up: whether to call each once more right before it is timed, as for training steps,
+            which in practice follow one another: right after another program, a step was seen to
+            take up to a fifth longer.
         title: of the progress bar.
-        progress: whether to show it.
+        progress: whether to show a bar.
 
     Returns:
         Seconds float64 [rounds] for each key.
@@ -45,12 +46,18 @@ def time_interleaved(
             for key in keys if number % 2 == 0 else reversed(keys):
                 time.sleep(pause)
                 if warm_up:
-                    jax.block_until_ready(calls[key](number))
+                    wait(calls[key](number))
                 started = time.perf_counter()
-                jax.block_until_ready(calls[key](number))
+                wait(calls[key](number))
                 seconds[key].append(time.perf_counter() - started)
                 bar.update()
     return {key: np.array(values) for key, values in seconds.items()}
+
+
+def wait(result: Result) -> Result:
+    """Hands a tree of arrays on once all of them are computed."""
+    done: Result = jax.block_until_ready(result)
+    return done
 
 
 @dataclass(frozen=True)
@@ -59,8 +66,8 @@ class Latency:
 
     Attributes:
         p50: the median.
-        p99: what one call in a hundred exceeds.
-        calls: that it is drawn from.
+        p99: one call in a hundred takes longer.
+        calls: number of calls it was taken from.
     """
 
     p50: float
@@ -69,6 +76,6 @@ class Latency:
 
 
 def summarise(seconds: np.ndarray) -> Latency:
-    """The latency of a call that was timed again and again."""
+    """The latency of a call from its times in seconds, [calls]."""
     p50, p99 = np.percentile(seconds, [50, 99])
     return Latency(float(p50), float(p99), len(seconds))

@@ -91,7 +91,7 @@ class StageLog:
             )
         )
         self._first = done + 1
-        self._usage = [f"usage/{name}" for name in config.model.space.names]
+        self._usage = [f"usage/{name}" for name in config.build_method().choices.names]
         self._throughput = Throughput(config.data.batch_size * config.data.num_frames, self._last)
 
     def next_batch(self, step: int, batches: Iterator[Batch], guard: NaNGuard) -> Batch:

@@ -1,6 +1,6 @@
 """Gradient accumulation: the gradient of a batch that does not fit the devices at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -30,7 +30,7 @@ def check_batch(config: Config, mesh: Mesh) -> None:
     check_divisible(size, mesh, "data.batch_size")
 
 
-def split_batch(batch: Batch, parts: int, mesh: Mesh | None) -> Batch:
+def split_batch(batch: Mapping[str, Array], parts: int, mesh: Mesh | None) -> Batch:
     """Splits every array [B, ...] of a batch into [parts, B / parts, ...].
 
     Part k has the rows k, k + parts, k + 2 * parts, ...: a device that holds adjacent rows then
@@ -46,10 +46,8 @@ def split_batch(batch: Batch, parts: int, mesh: Mesh | None) -> Batch:
         x = jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1)
         if mesh is None:
             return x
-        spec = PartitionSpec(None, "data")  # type: ignore[no-untyped-call]
-        constrain = jax.lax.with_sharding_constraint
-        split: Array = constrain(x, NamedSharding(mesh, spec))  # type: ignore[no-untyped-call]
-        return split
+        sharding = NamedSharding(mesh, PartitionSpec(None, "data"))
+        return jax.lax.with_sharding_constraint(x, sharding)
 
     return {name: split(x) for name, x in batch.items()}
 

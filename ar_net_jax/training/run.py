@@ -1,13 +1,14 @@
 """A whole training from its config: data prepared, splits opened, all stages run."""
 
+from clu import parameter_overview
 from etils import epath
 
 from ar_net_jax.data.splits import open_split, prepare_data
 from ar_net_jax.experiment import Config
 from ar_net_jax.runtime.compilation import keep_compiled_programs
 from ar_net_jax.runtime.distributed import is_first
-from ar_net_jax.runtime.processes import first_then_others
-from ar_net_jax.runtime.storage import open_storage
+from ar_net_jax.runtime.processes import first_process_first
+from ar_net_jax.runtime.storage import open_storage, write_whole
 from ar_net_jax.training.log import Reporting
 from ar_net_jax.training.loop import train
 from ar_net_jax.weights.pretrained import pretrained_variables
@@ -20,13 +21,13 @@ def run_training(
     progress: bool = True,
     reporting: Reporting | None = None,
 ) -> epath.Path:
-    """Trains a model on its config's data, or goes on where an earlier call stopped.
+    """Trains a model on its config's data, or resumes where an earlier call stopped.
 
     All processes of a job must call this.
 
     Args:
-        config: the run.
-        workdir: where the run lives: a local or shared folder, or one in a bucket.
+        config: of the run.
+        workdir: a local or shared folder, or one in a bucket.
         progress: whether to show progress bars.
         reporting: what else to show and record.
 
@@ -35,17 +36,27 @@ def run_training(
 
     Raises:
         UserError: as `prepare_data`, `open_split`, `pretrained_variables` and `train`.
-        Preempted: the machine is to be given up; the present step is saved.
+        Preempted: the machine is to be given up; the last step is saved.
     """
     workdir, progress = open_storage(workdir), progress and is_first()
     keep_compiled_programs(workdir / "compiled")
     if not (workdir / "checkpoints").exists():
-        pretrained_variables(config)  # Whatever is wrong with them shows now, not hours later.
-    data_dir = first_then_others(
+        pretrained_variables(config)  # An error shows before the data is prepared.
+    data_dir = first_process_first(
         lambda: prepare_data(config.data, workdir, progress=progress), "prepare data"
     )
     train_split, validation = (
         open_split(config.data, data_dir, split, config.model.num_classes)
         for split in ("train", "validation")
     )
+    if is_first() and not (workdir / "config.json").exists():
+        _write_parameters(config, workdir)
     return train(config, workdir, train_split, validation, progress=progress, reporting=reporting)
+
+
+def _write_parameters(config: Config, workdir: epath.Path) -> None:
+    """Lists every parameter of the model with its shape, and how many numbers they are in all."""
+    params = config.build_method().variable_shapes()["params"]
+    table = parameter_overview.get_parameter_overview(params, include_stats=False)
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_whole(workdir / "parameters.txt", table + "\n")

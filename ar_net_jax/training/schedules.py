@@ -25,20 +25,20 @@ def learning_rate(
     is not a whole number of steps.
 
     Args:
-      kind: "step" (the paper's: times `decay_factor` from each of `decay_epochs` on), "cosine"
-        (half a cosine from `base` after the warm-up to 0 at `epochs`) or "constant".
-      base: learning rate at its highest.
-      steps_per_epoch: optimizer steps per pass over the training split.
-      epochs: length of the stage.
-      decay_epochs: for "step", counted from the start of the stage.
-      decay_factor: for "step".
-      warmup_epochs: linear rise to `base` at the start; the first step already moves.
+        kind: "step" (the paper's: times `decay_factor` from each of `decay_epochs` on), "cosine"
+            (half a cosine from `base` after the warm-up to 0 at `epochs`) or "constant".
+        base: learning rate at its highest.
+        steps_per_epoch: optimizer steps per pass over the training split.
+        epochs: length of the stage.
+        decay_epochs: for "step", counted from the start of the stage.
+        decay_factor: for "step".
+        warmup_epochs: linear rise to `base` at the start; the first step already moves.
 
     Returns:
-      A schedule: step (int or int array) -> float32 scalar.
+        A schedule: step (int or int array) -> float32 scalar.
 
     Raises:
-      ValueError: for an unknown kind, or a stage without steps.
+        ValueError: for an unknown kind, or a stage without steps.
 
     >>> schedule = learning_rate("step", 0.02, 10, 10, decay_epochs=(2, 4))
     >>> [round(float(schedule(step)), 6) for step in (0, 19, 20, 40)]
