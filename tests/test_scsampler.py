@@ -186,6 +186,7 @@ def test_how_a_choice_is_told() -> None:
     method = SCSampler(SCSamplerConfig())
     assert method.choices.names == ("224px", "not looked at")
     assert [method.tell(choice) for choice in range(2)] == ["224 px", "not looked at"]
+    assert [method.side_of(choice) for choice in range(2)] == [224, 0]
     without_looking = method.choice_gflops("paper", overhead=False)
     np.testing.assert_allclose(without_looking, [4.1099, 0.0], atol=1e-4)
     assert method.penalty_offset(1.0) is None, "how many frames is no matter of what they cost"

@@ -77,7 +77,7 @@ class SCSamplerConfig(UniformConfig):
         """The sampler looks at every frame, the main network at those that it chose."""
         main = network_name(self.resolution)
         calls = {main: (1.0, 0.0), SAMPLER: (1.0, 1.0)}
-        return Choices((main, "not looked at"), calls, overhead=(SAMPLER,))
+        return Choices((main, "not looked at"), calls, overhead=(SAMPLER,), skip_lengths=(0, 1))
 
     def validate(self, path: str) -> None:
         """Raises UserError, naming the field, if a value is impossible."""
