@@ -16,11 +16,11 @@ from ar_net_jax.data import registry
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
 from ar_net_jax.data.source import VideoExample, VideoSource
 from ar_net_jax.errors import Preempted, UserError
-from ar_net_jax.evaluation.split import Validation
 from ar_net_jax.experiment import Config
 from ar_net_jax.runtime import mesh as devices
 from ar_net_jax.training.loop import train
 from ar_net_jax.training.nan_guard import NaNGuard, all_finite
+from ar_net_jax.training.validation import Validation
 
 SPEC = EmbeddedSpec(
     train=12, validation=5, test=1, num_classes=3, width=32, height=32, num_frames=48

@@ -1,6 +1,5 @@
 """The whole of training on a very small data set: stages, resuming, refusals."""
 
-import dataclasses
 import itertools
 import json
 from collections.abc import Callable, Iterator
@@ -224,11 +223,15 @@ def test_what_cannot_be_trained_is_refused(
 def test_starting_from_a_model_that_shares_nothing_is_refused(
     tmp_path: Path, splits: Splits, undisturbed: Path
 ) -> None:
-    model = dataclasses.replace(
-        _config().model, approach="lstm", resolutions=(16,), backbones=("mobilenet_v2",), skips=()
-    )
-    config = dataclasses.replace(
-        _config(), init_from=str(undisturbed / "model"), model=model, stage_order=("joint",)
+    config = Config.from_dict(
+        {
+            "method": "lstm",
+            "model": {"num_classes": 3, "backbone": "mobilenet_v2", "resolution": 16},
+            "data": {"num_frames": 4, "batch_size": 5},
+            "init_from": str(undisturbed / "model"),
+            "stage_order": ("joint",),
+            "stages": {"joint": {"epochs": 1}},
+        }
     )
     with pytest.raises(UserError, match="config.init_from: no variable of .* matches"):
         train(config, tmp_path / "run", *splits, progress=False)
