@@ -196,7 +196,12 @@ def _parts(values: Mapping[str, Any]) -> dict[str, Any]:
         },
     }
     others = {key: value for key, value in given.items() if key not in built}
-    return {**built, **convert_fields(Config, others)}
+    rest = convert_fields(Config, others)
+    if "pretrained" in rest:
+        # An empty source only holds the place of a flag.
+        named = {name: source for name, source in rest["pretrained"].weights.items() if source}
+        rest["pretrained"] = replace(rest["pretrained"], weights=named)
+    return {**built, **rest}
 
 
 def _stage(method: type[Method[Any]], values: Mapping[str, Any], path: str) -> StageConfig:

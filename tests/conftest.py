@@ -13,8 +13,26 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import hypothesis
 import jax
+import jaxtyping
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
+
+# Shapes in annotations are checked in what works on arrays. Elsewhere there are none, and to wrap
+# all functions takes seconds at the start of every test process. `data.pipeline` is left out
+# because its worker processes cannot be sent functions that are wrapped.
+SHAPED = (
+    "data.augment",
+    "data.embedded",
+    "data.sampling",
+    "data.video",
+    "evaluation",
+    "inference",
+    "losses",
+    "methods",
+    "modules",
+    "ops",
+)
+jaxtyping.install_import_hook([f"ar_net_jax.{room}" for room in SHAPED], "shapes.check")
 
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
 hypothesis.settings.load_profile("quick")

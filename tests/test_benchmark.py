@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ar_net_jax.costs.model_costs import model_cost_table
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from ar_net_jax.checkpoints import save_model
+from ar_net_jax.checkpoints import load_model, save_model
 from ar_net_jax.cli.main import JOBS, main
 from ar_net_jax.data.embedded.builder import write_video
 from ar_net_jax.experiment import load_config
@@ -102,6 +102,10 @@ def test_train_then_evaluate_own_videos(capsys: pytest.CaptureFixture[str], tmp_
     assert 0 <= figures["mAP"] <= 100
     assert figures["gflops_convention"] == "macs"
     assert "AR-Net" in capsys.readouterr().out
+    shapes = load_model(run / "model")[0]["params"]
+    total = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    table = (run / "parameters.txt").read_text()
+    assert f"Total: {total:,} " in table and "backbone_0/head/kernel" in table
 
 
 @pytest.mark.parametrize("job", ["", *JOBS])

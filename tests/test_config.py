@@ -9,11 +9,11 @@ from typing import Any
 import ml_collections
 import pytest
 
-from ar_net_jax.config import files as config_files
 from ar_net_jax.errors import UserError
-from ar_net_jax.experiment import Config
+from ar_net_jax.experiment import Config, apply_overrides, load_config
 
 JOINT = {"objective": "joint"}
+LSTM = {"resolution": 16, "backbone": "resnet8_tiny"}
 
 
 def _values(**fields: Any) -> dict[str, Any]:
@@ -43,7 +43,7 @@ FAULTS = {
         {"model__policy__hiden_size": 8},
         "config.model.policy.hiden_size: unknown field; did you mean 'hidden_size'?",
     ),
-    "unknown field": ({"zzz": 1}, "config.zzz: unknown field; known: seed"),
+    "unknown field": ({"zzz": 1}, "config.zzz: unknown field; known: method, seed"),
     "misspelt stage field": (
         {"stages__joint__epoch": 3},
         "config.stages.joint.epoch: unknown field; did you mean 'epochs'?",
@@ -87,10 +87,10 @@ FAULTS = {
         "config.model.policy.resolution: is 20, but with is_action=True it must equal",
     ),
     "uniform with skips": (
-        {"model__approach": "uniform", "model__resolutions": (32,)},
-        "config.model.resolutions: approach 'uniform' takes one resolution and no skips",
+        {"method": "uniform"},
+        "config.model.resolutions: unknown field; did you mean 'resolution'?",
     ),
-    "multi-scale with skips": ({"model__approach": "multi_scale"}, "config.model.skips: "),
+    "multi-scale with skips": ({"method": "multi_scale"}, "config.model.skips: "),
     "string for int": ({"data__batch_size": "8"}, "config.data.batch_size: must be int, got '8'"),
     "bool for int": ({"seed": True}, "config.seed: must be int, got True"),
     "float for int": (
@@ -104,12 +104,31 @@ FAULTS = {
     "number for tuple": ({"model__skips": 2}, "config.model.skips: must be a tuple, got 2"),
     "number for group": ({"model__policy": 3}, "config.model.policy: must be a group of fields"),
     "not a choice": (
-        {"loss__uniform_norm": "cubed"},
-        "config.loss.uniform_norm: must be one of 'squared', 'euclidean', got 'cubed'",
+        {"stages__joint__losses": {"uniform": {"norm": "cubed"}}},
+        "config.stages.joint.losses.uniform.norm: must be one of 'squared', 'euclidean', got 'cub",
     ),
-    "not an approach": ({"model__approach": "arnet"}, "config.model.approach: must be one of"),
+    "no method": ({"method": "arnet"}, "config.method: no method 'arnet'; did you mean 'ar_net'?"),
+    "no loss": (
+        {"stages__joint__losses": {"acuracy": {}}},
+        "config.stages.joint.losses.acuracy: no loss 'acuracy'; known: accuracy, efficiency",
+    ),
+    "nothing to minimise": (
+        {"stages__joint__losses": {"accuracy": {"weight": 0.0}}},
+        "config.stages.joint.losses: no loss has a weight above 0",
+    ),
+    "a separate stage with other losses": (
+        {"stages__joint": {"objective": "separate", "losses": {"accuracy": {}}}},
+        "config.stages.joint.losses: a separate stage has the one loss 'separate', got accuracy",
+    ),
+    "a loss that the method gives nothing for": (
+        {"stages__joint__losses": {"reinforce": {}}},
+        "config.stages.joint.losses.reinforce: needs log_probability, reward, baseline, which",
+    ),
     "dropout of 1": ({"model__dropout": 1.0}, "config.model.dropout: must lie in [0, 1)"),
-    "negative weight": ({"loss__uniform_weight": -0.1}, "config.loss.uniform_weight: "),
+    "negative weight": (
+        {"stages__joint__losses": {"uniform": {"weight": -0.1}}},
+        "config.stages.joint.losses.uniform.weight: must not be negative",
+    ),
     "clip of 0": ({"optimizer__clip_norm": 0.0}, "config.optimizer.clip_norm: must be positive"),
     "negative seed": ({"seed": -1}, "config.seed: must not be negative"),
     "no frames": ({"data__num_frames": 0}, "config.data.num_frames: must be at least 1"),
@@ -143,38 +162,22 @@ FAULTS = {
         "config.stages.joint.tau_start: 0 takes over the temperature of the stage before",
     ),
     "nothing to train separately": (
-        {
-            "model": {
-                "approach": "lstm",
-                "resolutions": (16,),
-                "backbones": ("resnet8_tiny",),
-                "skips": (),
-            },
-            "stages__joint__objective": "separate",
-        },
-        "config.stages.joint.objective: approach 'lstm' is one network",
+        {"method": "lstm", "model": LSTM, "stages__joint__objective": "separate"},
+        "config.stages.joint.objective: method 'lstm' is one network",
     ),
     "own losses of one network": (
-        {
-            "model": {
-                "approach": "lstm",
-                "resolutions": (16,),
-                "backbones": ("resnet8_tiny",),
-                "skips": (),
-            },
-            "stages__joint__separate_weight": 1.0,
-        },
-        "config.stages.joint.separate_weight: approach 'lstm' is one network",
+        {"method": "lstm", "model": LSTM, "stages__joint__losses": {"separate": {}}},
+        "config.stages.joint.losses.separate: needs network_logits, which method 'lstm' does not",
     ),
     "own losses where few frames are computed": (
         {
             "stages__joint": {
                 "routing": "routed",
                 "freeze_policy": "all",
-                "separate_weight": 1.0,
+                "losses": {"accuracy": {}, "separate": {}},
             }
         },
-        "config.stages.joint.separate_weight: needs every network's prediction on every frame",
+        "config.stages.joint.losses.separate: needs every network's prediction on every frame",
     ),
 }
 
@@ -189,17 +192,20 @@ def test_a_fault_is_named_by_its_full_path(fields: dict[str, Any], message: str)
 
 def test_the_faultless_config_is_accepted() -> None:
     config = Config.from_dict(_values())
-    assert config.model.space.names == ("32px", "24px", "16px", "skip 1", "skip 2")
-    assert config.model.image_size == 32
+    method = config.build_method()
+    assert method.choices.names == ("32px", "24px", "16px", "skip 1", "skip 2")
+    assert method.image_size == 32
     assert config.stages["joint"].tau_start == 5.0
 
 
 def test_every_default_is_the_papers_and_valid() -> None:
-    config = Config()
+    config = Config.from_dict({"stages": {"joint": {}}, "stage_order": ("joint",)})
+    assert config.method == "ar_net"
     assert config.model.resolutions == (224, 168, 112, 84)
-    weights = config.loss
-    assert (weights.accuracy_weight, weights.efficiency_weight) == (0.9, 0.1)
-    assert (weights.uniform_weight, weights.uniform_norm) == (0.3, "squared")
+    losses = config.stages["joint"].losses
+    weights = {name: loss.weight for name, loss in losses.items()}
+    assert weights == {"accuracy": 0.9, "efficiency": 0.1, "uniform": 0.3}
+    assert losses["uniform"].norm == "squared"
 
 
 @pytest.mark.parametrize(
@@ -215,12 +221,12 @@ def test_every_default_is_the_papers_and_valid() -> None:
             32,
         ),
         ({"model__resolutions": (16,), "model__backbones": (), "model__skips": (3,)}, 16),
-        ({"model__approach": "random_policy"}, 32),
+        ({"method": "random_policy"}, 32),
     ],
     ids=["resolution only", "skipping only", "policy serves the only resolution", "random"],
 )
 def test_action_spaces_that_are_allowed(fields: dict[str, Any], size: int) -> None:
-    assert Config.from_dict(_values(**fields)).model.image_size == size
+    assert Config.from_dict(_values(**fields)).build_method().image_size == size
 
 
 def test_a_policy_that_sees_more_than_the_resolutions_sets_the_image_size() -> None:
@@ -229,7 +235,7 @@ def test_a_policy_that_sees_more_than_the_resolutions_sets_the_image_size() -> N
         "model__backbones": ("resnet8_tiny",),
         "model__policy": {"backbone": "resnet8_tiny", "resolution": 24, "is_action": False},
     }
-    assert Config.from_dict(_values(**fields)).model.image_size == 24
+    assert Config.from_dict(_values(**fields)).build_method().image_size == 24
 
 
 def test_survives_json_and_ml_collections() -> None:
@@ -259,9 +265,9 @@ def test_overrides_are_those_given_not_the_process_own(tmp_path: pathlib.Path) -
         "    values.seed = len(variant)\n    return values\n"
     )
     overrides = ["--config.model.skips=(1, 3)", "--config.model.num_classes=7"]
-    config = config_files.load_config(f"{file}:abc", overrides)
+    config = load_config(f"{file}:abc", overrides)
     assert (config.seed, config.model.skips, config.model.num_classes) == (3, (1, 3), 7)
-    changed = config_files.apply_overrides(config, ["--config.model.skips=()"])
+    changed = apply_overrides(config, ["--config.model.skips=()"])
     model = dataclasses.replace(config.model, skips=())
     assert changed == dataclasses.replace(config, model=model)
     for bad, message in {
@@ -271,8 +277,8 @@ def test_overrides_are_those_given_not_the_process_own(tmp_path: pathlib.Path) -
         "--confg.seed=1": "confg",
     }.items():
         for load in (
-            lambda o: config_files.load_config(str(file), o),
-            lambda o: config_files.apply_overrides(config, o),
+            lambda o: load_config(str(file), o),
+            lambda o: apply_overrides(config, o),
         ):
             with pytest.raises(UserError, match=re.escape(message)) as error:
                 load([bad])

@@ -6,23 +6,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from jax.sharding import AbstractMesh, PartitionSpec
 
-from ar_net_jax import costs
-from ar_net_jax.backbones.make import make_backbone
+from ar_net_jax import backbones, costs, methods
 from ar_net_jax.errors import UserError
+from ar_net_jax.modules.policy import PolicyConfig
 from ar_net_jax.ops import depthwise
 
 RESNETS = ("resnet50", "resnet34", "resnet18")
 EFFICIENTNETS = ("efficientnet_b3", "efficientnet_b1", "efficientnet_b0")
-PAPER = dict(
-    resolutions=(224, 168, 112, 84),
-    policy_backbone="mobilenet_v2",
-    policy_is_action=True,
-    hidden_size=512,
-    num_classes=200,
-)
-ALWAYS = np.ones(1)
+
+
+def _method(name: str, **model) -> methods.Method:
+    """A method for 200 classes with the paper's costs, its other fields the paper's too."""
+    cls = methods.get(name)
+    return cls(cls.Config(**{"gflops_convention": "paper"} | model))
+
+
+def _per_video(method: methods.Method, usage, frames, convention="paper"):
+    return costs.usage_gflops(method.networks(), method.choices, usage, convention, frames)
 
 
 def _struct(*shape: int) -> jax.ShapeDtypeStruct:
@@ -83,17 +88,20 @@ def test_lstm_steps():
 
 
 @pytest.mark.parametrize(
-    ("table", "per_video"),
+    ("name", "model", "per_video"),
     [
-        (costs.uniform_cost_table("resnet50", 224, 200, "paper"), 65.76),
-        (costs.lstm_cost_table("resnet50", 224, 512, 200, "paper"), 65.89),
-        (costs.multi_scale_cost_table(backbones=RESNETS, convention="paper", **PAPER), 110.41),
-        (costs.uniform_cost_table("efficientnet_b3", 224, 200, "paper"), 28.80),
-        (costs.multi_scale_cost_table(backbones=EFFICIENTNETS, convention="paper", **PAPER), 37.56),
+        ("uniform", {"backbone": "resnet50"}, 65.76),
+        ("lstm", {"backbone": "resnet50"}, 65.89),
+        ("multi_scale", {"backbones": RESNETS, "skips": ()}, 110.41),
+        ("uniform", {"backbone": "efficientnet_b3"}, 28.80),
+        ("multi_scale", {"backbones": EFFICIENTNETS, "skips": ()}, 37.56),
     ],
 )
-def test_rows_of_the_papers_tables(table, per_video):
-    assert table.per_video(ALWAYS, 16) == pytest.approx(per_video, abs=0.01)
+def test_rows_of_the_papers_tables(name, model, per_video):
+    method = _method(name, **model)
+    assert _per_video(method, np.ones(1), 16) == pytest.approx(per_video, abs=0.01)
+    (per_frame,) = method.choice_gflops()
+    assert 16 * per_frame == pytest.approx(per_video, abs=0.01)
 
 
 def test_scsampler_row():
@@ -104,59 +112,68 @@ def test_scsampler_row():
 
 
 @pytest.fixture(scope="module")
-def ar_net() -> costs.CostTable:
-    return costs.ar_net_cost_table(
-        backbones=RESNETS, skips=(1, 2, 4), policy_resolution=84, convention="paper", **PAPER
-    )
+def ar_net() -> methods.Method:
+    return _method("ar_net", backbones=RESNETS)
 
 
-def test_ar_net_table(ar_net):
-    assert ar_net.actions[3:] == (0.0, 0.0, 0.0, 0.0)
-    assert ar_net.policy_visits == (1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.25)
-    # Uniformly random actions: the expectation that released-code-facts gives for Random policy.
-    assert ar_net.per_video(np.full(7, 1 / 7), 16) == pytest.approx(16.38, abs=0.01)
-    # Every frame skipped four at a time: the policy looks at every fourth frame.
-    skip_four = np.eye(7)[6]
-    assert ar_net.per_frame(skip_four) == pytest.approx((ar_net.policy + ar_net.lstm) / 4)
+def test_ar_nets_choices(ar_net):
+    networks, looks = ar_net.networks(), (1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.25)
+    policy = networks["policy"].gflops("paper") + networks["LSTM"].gflops("paper")
+    alone = [networks[name].gflops("paper") for name in ("224px", "168px", "112px")] + [0.0] * 4
+    np.testing.assert_allclose(ar_net.choice_gflops(overhead=False), alone)
+    np.testing.assert_allclose(ar_net.choice_gflops(), np.add(alone, np.multiply(policy, looks)))
+    # Uniformly random actions, and every frame skipped four at a time.
+    assert _per_video(ar_net, np.full(7, 1 / 7), 16) == pytest.approx(16.38, abs=0.01)
+    assert _per_video(ar_net, np.eye(7)[6], 1) == pytest.approx(policy / 4)
 
 
-def test_usage_may_be_batched_and_numpy_or_jax(ar_net):
-    usage = np.random.default_rng(0).dirichlet(np.ones(7), (2, 3)).astype(np.float32)
-    by_hand = [
-        [
-            sum(
-                u * (c + (ar_net.policy + ar_net.lstm) * v)
-                for u, c, v in zip(row, ar_net.actions, ar_net.policy_visits, strict=True)
-            )
-            for row in rows
-        ]
-        for rows in usage
-    ]
-    assert isinstance(ar_net.per_frame(usage), np.ndarray)
-    np.testing.assert_allclose(ar_net.per_frame(usage), by_hand, rtol=1e-6)
-    on_device = jax.jit(ar_net.per_frame)(jnp.asarray(usage))
+@given(usage=arrays(np.float64, 7, elements=st.floats(0, 1)), frames=st.integers(1, 400))
+def test_a_usage_costs_the_mean_of_its_choices(ar_net, usage, frames):
+    expected = frames * usage @ ar_net.choice_gflops()
+    assert _per_video(ar_net, usage, frames) == pytest.approx(expected)
+
+
+def test_calls_may_be_numbers_or_arrays_of_numpy_or_jax(ar_net):
+    networks = ar_net.networks()
+    gflops = np.array([network.gflops("macs") for network in networks.values()])
+    drawn = np.random.default_rng(0).integers(0, 9, (len(networks), 2, 3))
+    calls = dict(zip(networks, drawn.astype(np.float32)))
+    by_hand = np.tensordot(gflops, drawn, 1)
+    found = costs.total_gflops(networks, calls, "macs")
+    assert isinstance(found, np.ndarray)
+    np.testing.assert_allclose(found, by_hand, rtol=1e-6)
+    on_device = jax.jit(lambda calls: costs.total_gflops(networks, calls, "macs"))(calls)
     assert on_device.dtype == jnp.float32
     np.testing.assert_allclose(on_device, by_hand, rtol=1e-5)
-    lengths = np.array([[16, 8, 4], [1, 2, 3]])
-    np.testing.assert_allclose(ar_net.per_video(usage, lengths), lengths * by_hand, rtol=1e-6)
+    one = {name: float(count[1, 2]) for name, count in calls.items()}
+    assert costs.total_gflops(networks, one, "macs") == pytest.approx(by_hand[1, 2])
 
 
 def test_policy_that_is_no_action():
-    table = costs.ar_net_cost_table(
-        (224,), ("resnet50",), (1, 2, 4), "mobilenet_v2", 84, False, 512, 200, "macs"
-    )
-    assert table.actions == (costs.frame_gflops("resnet50", 224, 200, "macs"), 0.0, 0.0, 0.0)
+    policy = {"is_action": False}
+    model = {"resolutions": (224,), "backbones": ("resnet50",), "policy": PolicyConfig(**policy)}
+    method = _method("ar_net", **model, gflops_convention="macs")
+    expected = (costs.frame_gflops("resnet50", 224, 200, "macs"), 0.0, 0.0, 0.0)
+    np.testing.assert_allclose(method.choice_gflops(overhead=False), expected)
     # It makes no prediction, so it has no classifier.
-    assert table.policy == costs.frame_gflops("mobilenet_v2", 84, 0, "macs")
+    without = costs.frame_gflops("mobilenet_v2", 84, 0, "macs")
+    assert method.networks()["policy"].gflops("macs") == without
 
 
-def test_backbones_and_resolutions_must_match():
-    with pytest.raises(UserError, match=r"backbones has 3 entries .*4 in all"):
-        costs.multi_scale_cost_table(
-            backbones=RESNETS, convention="paper", **PAPER | {"policy_is_action": False}
-        )
+def test_an_unknown_convention_is_an_error():
     with pytest.raises(UserError, match="'flops'.*macs, paper"):
-        costs.uniform_cost_table("resnet50", 224, 200, "flops")
+        costs.frame_gflops("resnet50", 224, 200, "flops")
+
+
+@pytest.mark.parametrize(
+    ("name", "stated", "has_batch_norm"),
+    [("efficientnet_lite0", 0.40, True), ("convnext_tiny", 4.47, False)],
+)
+def test_a_backbone_that_the_paper_does_not_have(name, stated, has_batch_norm):
+    macs, paper = (costs.frame_gflops(name, 224, 1000, each) for each in ("macs", "paper"))
+    # What timm's tables state, in 1e9 to two digits.
+    assert macs == pytest.approx(stated, rel=0.04)
+    assert (paper > macs) == has_batch_norm
 
 
 @pytest.mark.parametrize(("size", "stride", "groups"), [(9, 1, 1), (9, 2, 1), (8, 2, 4), (8, 1, 8)])
@@ -178,7 +195,7 @@ def test_each_convolution_of_resnet18_by_its_formula():
             expected.append(size * size * width * channels)
         expected += [size * size * width * 9 * width] * 2
         channels = width
-    backbone = make_backbone("resnet18")
+    backbone = backbones.get("resnet18").module()
     frame = _struct(1, 224, 224, 3)
     variables = jax.eval_shape(backbone.init, jax.random.key(0), frame)
     operations = costs.list_operations(backbone.apply, variables, frame)
@@ -207,7 +224,7 @@ def test_each_convolution_of_mobilenet_v2_by_its_formula():
             expected += [size * size * hidden * 9, size * size * hidden * width]
             channels = width
     expected.append(size * size * 320 * 1280)
-    backbone = make_backbone("mobilenet_v2")
+    backbone = backbones.get("mobilenet_v2").module()
     frame = _struct(1, 84, 84, 3)
     variables = jax.eval_shape(backbone.init, jax.random.key(0), frame)
     operations = costs.list_operations(backbone.apply, variables, frame)

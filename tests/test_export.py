@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,25 +18,31 @@ from jax import export
 from ar_net_jax.checkpoints import save_model
 from ar_net_jax.cli.main import main
 from ar_net_jax.config.data import DataConfig
-from ar_net_jax.config.model import ModelConfig, PolicyConfig
 from ar_net_jax.experiment import Config
 from ar_net_jax.inference import export as exporting
 from ar_net_jax.inference.export import ExportOptions, describe_export, export_model
 from ar_net_jax.inference.model import Model
-from ar_net_jax.methods.registry import init_variables
+from ar_net_jax.methods.ar_net import ARNetConfig
+from ar_net_jax.methods.lstm import LSTMConfig
+from ar_net_jax.methods.random_policy import RandomPolicyConfig
+from ar_net_jax.methods.uniform import UniformConfig
+from ar_net_jax.modules.policy import PolicyConfig
 
 LENGTH, SIDE, CLASSES = 5, 24, 6
-AR_NET = ModelConfig(
-    num_classes=CLASSES,
-    resolutions=(24, 16),
-    backbones=("resnet8_tiny",),
-    skips=(1, 2),
-    policy=PolicyConfig("resnet8_tiny", resolution=16, hidden_size=8),
-)
-BFLOAT16 = dataclasses.replace(AR_NET, dtype="bfloat16")
-RANDOM = dataclasses.replace(AR_NET, approach="random_policy")
-LSTM = dataclasses.replace(AR_NET, approach="lstm", resolutions=(24,), skips=())
-MOBILE = dataclasses.replace(LSTM, approach="uniform", backbones=("mobilenet_v2",))
+SEVERAL = {
+    "num_classes": CLASSES,
+    "resolutions": (24, 16),
+    "backbones": ("resnet8_tiny",),
+    "skips": (1, 2),
+    "policy": PolicyConfig("resnet8_tiny", resolution=16, hidden_size=8),
+}
+MODEL = ARNetConfig(**SEVERAL)
+AR_NET = Config(method="ar_net", model=MODEL)
+BFLOAT16 = Config(method="ar_net", model=dataclasses.replace(MODEL, dtype="bfloat16"))
+RANDOM = Config(method="random_policy", model=RandomPolicyConfig(**SEVERAL))
+SINGLE = {"num_classes": CLASSES, "resolution": 24}
+LSTM = Config(method="lstm", model=LSTMConfig(**SINGLE, backbone="resnet8_tiny", hidden_size=8))
+MOBILE = Config(method="uniform", model=UniformConfig(**SINGLE, backbone="mobilenet_v2"))
 
 RUN_IT = """
 import sys
@@ -53,10 +60,15 @@ assert not [name for name in sys.modules if name.startswith(("ar_net_jax", "flax
 """
 
 
-@functools.cache
-def _model(model: ModelConfig) -> Model:
+def _model(config: Config) -> Model:
     """A model with random weights whose policy, where it has one, chooses several actions."""
-    shapes = jax.eval_shape(lambda key: init_variables(model, key), jax.random.key(0))
+    return _drawn(config.method, config.model)
+
+
+@functools.cache
+def _drawn(method: str, model: Any) -> Model:
+    config = Config(method=method, model=model, data=DataConfig(num_frames=LENGTH))
+    shapes = config.build_method().variable_shapes()
     rng = np.random.default_rng(0)
 
     def draw(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -73,7 +85,7 @@ def _model(model: ModelConfig) -> Model:
         policy["lstm"]["kernel_hh"] *= 3
         shape = policy["decision"]["kernel"].shape
         policy["decision"]["kernel"] = np.random.default_rng(3).normal(size=shape).astype("f")
-    return Model(Config(model=model, data=DataConfig(num_frames=LENGTH)), variables)
+    return Model(config, variables)
 
 
 def _save(model: Model, workdir: Path) -> None:
@@ -158,7 +170,7 @@ def test_each_platform_gets_its_own_chunks() -> None:
     data = export_model(model.config, model.variables, options)
     program = export.deserialize(data).mlir_module()
     for platform in ("cpu", "cuda"):
-        for size in chunks[platform][0]:
+        for size in chunks[platform]["24px"]:
             assert f"tensor<{size}x{SIDE}x{SIDE}x3xui8>" in program, (platform, size)
 
 
@@ -171,7 +183,7 @@ def test_each_platform_gets_its_own_chunks() -> None:
         (BFLOAT16, {"batch": 3, "chunks": (4, 1)}, {}),
     ],
 )
-def test_other_approaches_and_choices(config: ModelConfig, options: dict, how: dict) -> None:
+def test_other_methods_and_choices(config: Config, options: dict, how: dict) -> None:
     model, frames = _model(config), _frames(3)
     chosen = ExportOptions(
         **{"num_frames": LENGTH, "platforms": ("cpu",), "chunks": (4,)} | options

@@ -27,13 +27,8 @@ SPEC = EmbeddedSpec(
 )
 CONFIG = Config.from_dict(
     {
-        "model": {
-            "approach": "uniform",
-            "num_classes": 3,
-            "resolutions": (16,),
-            "backbones": ("resnet8_tiny",),
-            "skips": (),
-        },
+        "method": "uniform",
+        "model": {"num_classes": 3, "resolution": 16, "backbone": "resnet8_tiny"},
         "data": {"num_frames": 2, "batch_size": 4, "eval_batch_size": 5, "num_threads": 1},
         "stage_order": ("joint",),
         "stages": {"joint": {"epochs": 4, "learning_rate": 0.01}},

@@ -1,6 +1,5 @@
 """ImageNet weights from files and the hub into a run: names, settings, order, refusals."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from ar_net_jax import recipes
-from ar_net_jax.backbones.architectures import ARCHITECTURES
-from ar_net_jax.backbones.efficientnet import norm_settings
-from ar_net_jax.backbones.layouts import (
-    Entry,
-    backbone_entries,
-    backbone_layouts,
-    from_flax,
-    to_flax,
-)
+from ar_net_jax import backbones
+from ar_net_jax.backbones.layouts import Entry, from_flax, to_flax
+from ar_net_jax.backbones.mbconv import norm_settings
 from ar_net_jax.cli.main import main
 from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config, load_config
-from ar_net_jax.methods.registry import init_variables
 from ar_net_jax.runtime import mesh as devices
-from ar_net_jax.training import parts as stages
 from ar_net_jax.training.stage import starting_variables
 from ar_net_jax.weights.files import read_state
 from ar_net_jax.weights.imagenet import (
@@ -45,12 +35,10 @@ State = dict[str, np.ndarray]
 # --- Names --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "name", ["resnet18", "resnet50", "resnet10_slim", "mobilenet_v2_0.35", "efficientnet_b1"]
-)
+@pytest.mark.parametrize("name", [*backbones.names(), "mobilenet_v2_0.35"])
 def test_a_layout_names_every_variable_once(name: str) -> None:
-    for layout in backbone_layouts(name):
-        entries = backbone_entries(name, layout)
+    for layout in backbones.get(name).layouts():
+        entries = backbones.get(name).entries(layout)
         paths = [(entry.collection, *entry.path) for entry in entries]
         assert len(set(paths)) == len(paths)
         assert set(paths) == set(variable_shapes(name))
@@ -69,10 +57,11 @@ def test_a_layout_names_every_variable_once(name: str) -> None:
         ("efficientnet_b0", "timm", "blocks.1.0.conv_pw.weight", "blocks_1/expand_conv/kernel"),
         ("efficientnet_b0", "torchvision", "features.8.1.running_var", "bn1/var"),
         ("efficientnet_b3", "efficientnet_pytorch", "_blocks.9._bn2.weight", "blocks_9/bn2/scale"),
+        ("efficientnet_lite1", "timm", "blocks.6.0.bn3.bias", "blocks_20/bn2/bias"),
     ],
 )  # fmt: skip
 def test_well_known_keys(name: str, layout: str, source: str, path: str) -> None:
-    entries = {entry.source: entry for entry in backbone_entries(name, layout)}
+    entries = {entry.source: entry for entry in backbones.get(name).entries(layout)}
     assert "/".join(entries[source].path) == path
 
 
@@ -90,14 +79,17 @@ def test_reordering_axes_is_undone_to_the_bit(kind: str, sides: tuple, dtype: ty
     np.testing.assert_array_equal(back, array)
 
 
-@pytest.mark.parametrize("name", ["resnet10_slim", "mobilenet_v2", "efficientnet_b0"])
+@pytest.mark.parametrize(
+    "name", ["resnet10_slim", "mobilenet_v2", "efficientnet_b0", "efficientnet_lite0"]
+)
 def test_importing_is_undone_to_the_bit_in_every_layout(name: str) -> None:
-    for layout in backbone_layouts(name):
+    for layout in backbones.get(name).layouts():
         state = draw_backbone(name, layout)
         counters = {f"{key}.num_batches_tracked": np.array(3) for key in ("bn1", "layer1.0.bn1")}
-        classifier = {"fc.weight": np.ones((1000, 4)), "classifier.1.bias": np.ones(1000)}
+        head = backbones.get(name).layout(layout).classifier
+        classifier = {f"{head}.weight": np.ones((1000, 4)), f"{head}.bias": np.ones(1000)}
         flat = flatten_dict(import_backbone(name, {**state, **counters, **classifier}))
-        for entry in backbone_entries(name, layout):
+        for entry in backbones.get(name).entries(layout):
             back = from_flax(entry, flat[entry.collection, *entry.path])
             assert back.tobytes() == state[entry.source].tobytes()
 
@@ -142,6 +134,8 @@ def test_what_is_not_the_backbones_is_refused(change: Any, message: str) -> None
         ("efficientnet_b0", "efficientnet_pytorch", "x.pth", ("static", "same"), "tensorflow"),
         ("efficientnet_b4", "torchvision", "x.pth", ("symmetric",), "pytorch"),
         ("efficientnet_b5", "torchvision", "x.pth", ("symmetric",), "tensorflow"),
+        ("efficientnet_lite0", "timm", "tf_efficientnet_lite0.x", ("same", "static"), "tensorflow"),
+        ("efficientnet_lite2", "efficientnet_pytorch", "x.pth", ("same", "static"), "tensorflow"),
     ],
 )  # fmt: skip
 def test_settings_follow_the_source(
@@ -177,13 +171,18 @@ def test_weights_that_would_compute_something_else_are_refused(
         trained_with("efficientnet_b0", "timm", weights)
 
 
+def _on_the_hub(name: str) -> bool:
+    return bool(backbones.get(name).imagenet_weights)
+
+
 @pytest.mark.parity
 def test_timm_has_the_recommended_weights_and_trained_them_so() -> None:
     from golden.libraries import import_torchvision
 
     import_torchvision()
     timm = pytest.importorskip("timm")
-    for name, source in recipes.IMAGENET_WEIGHTS.items():
+    for name in filter(_on_the_hub, backbones.names()):
+        source = backbones.get(name).imagenet_weights
         card = timm.get_pretrained_cfg(source.removeprefix("timm/"))
         assert card is not None, source
         weights = Weights(Path("x"), source.removeprefix("timm/"), {"pretrained_cfg": vars(card)})
@@ -193,7 +192,7 @@ def test_timm_has_the_recommended_weights_and_trained_them_so() -> None:
 # --- In a run -----------------------------------------------------------------------------------
 
 
-def _config(folder: Path, **fields: Any) -> Config:
+def _config(folder: Path, **sources: str) -> Config:
     model = {
         "num_classes": 3,
         "resolutions": (24, 16),
@@ -201,10 +200,11 @@ def _config(folder: Path, **fields: Any) -> Config:
         "skips": (2,),
         "policy": {"backbone": "resnet8_tiny", "resolution": 16, "hidden_size": 8},
     }
-    stages = {"joint": {"objective": "joint", "epochs": 1}}
+    stages = {"joint": {"epochs": 1, "losses": {"accuracy": {"weight": 1.0}}}}
     values = {"model": model, "stages": stages, "stage_order": ("joint",)}
-    pretrained = {"backbones": ("slim.safetensors",), "policy": "timm/tiny", "folder": str(folder)}
-    return Config.from_dict(values | {"pretrained": pretrained | fields})
+    weights = {"backbone_0": "slim.safetensors", "policy": "timm/tiny", **sources}
+    pretrained = {"weights": weights, "folder": str(folder)}
+    return Config.from_dict({**values, "pretrained": pretrained})
 
 
 @pytest.fixture
@@ -218,10 +218,12 @@ def test_a_stage_starts_from_earlier_then_imported_then_drawn_variables(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = _config(folder)
-    shapes = jax.eval_shape(lambda key: init_variables(config.model, key), jax.random.key(0))
+    method = config.build_method()
     # Drawing takes long to compile.
-    drawn = jax.tree.map(lambda leaf: np.full(leaf.shape, 0.25, np.float32), shapes)
-    monkeypatch.setattr(stages, "initial_variables", lambda *args: drawn)
+    drawn = jax.tree.map(
+        lambda leaf: np.full(leaf.shape, 0.25, np.float32), method.variable_shapes()
+    )
+    monkeypatch.setattr(type(method), "initial_variables", lambda *args: drawn)
     earlier = {"params": {"policy": {"backbone": {"bn1": {"bias": np.full(8, 7.0, np.float32)}}}}}
     mesh = devices.make_mesh()
     variables = jax.device_get(starting_variables(config, 0, earlier, mesh, resuming=False))
@@ -243,38 +245,34 @@ def test_nothing_named_imports_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "message"),
+    ("sources", "message"),
     [
-        ({"policy": "gone.safetensors"}, "config.pretrained.policy: .*gone.safetensors: no such"),
-        ({"backbones": ("timm/tiny",)}, r"config.pretrained.backbones\[0\]: .*not|has the shape"),
+        ({"policy": "gone.safetensors"}, r"pretrained.weights.policy: .*gone.safetensors: no such"),
+        ({"backbone_0": "timm/tiny"}, r"pretrained.weights.backbone_0: .* has the shape"),
+        ({"backbone_0": "package:"}, r"pretrained.weights.backbone_0: .* names no package"),
     ],
 )
-def test_a_fault_names_the_field(folder: Path, fields: dict, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        pretrained_variables(_config(folder, **fields))
+def test_a_fault_names_the_field(folder: Path, sources: dict[str, str], message: str) -> None:
+    with pytest.raises(UserError, match=f"config.{message}"):
+        pretrained_variables(_config(folder, **sources))
 
 
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"backbones": ("a", "b")}, r"config.pretrained.backbones: 2 given, but .* are 1"),
-        ({"backbone": ("a",)}, "did you mean 'backbones'"),
-    ],
-)
-def test_a_config_that_cannot_be(folder: Path, fields: dict, message: str) -> None:
+def test_weights_of_no_module_cannot_be_given(folder: Path) -> None:
+    message = r"config.pretrained.weights.backbone_1: .* it has backbone_0, policy"
     with pytest.raises(UserError, match=message):
-        _config(folder, **fields)
+        _config(folder, backbone_1="slim.safetensors")
 
 
 def test_settings_of_the_model_that_do_not_go_with_the_weights(tmp_path: Path) -> None:
     save_file(
         draw_backbone("efficientnet_b0", "timm"), tmp_path / "efficientnet_b0.ra_in1k.safetensors"
     )
-    model = {"approach": "uniform", "resolutions": (64,), "backbones": ("efficientnet_b0",)}
-    pretrained = {"backbones": ("timm/efficientnet_b0.ra_in1k",), "folder": str(tmp_path)}
+    model = {"resolution": 64, "backbone": "efficientnet_b0"}
+    weights = {"backbone_0": "timm/efficientnet_b0.ra_in1k"}
 
     def variables(**fields: str) -> Any:
-        values = {"model": {**model, "skips": (), **fields}, "pretrained": pretrained}
+        pretrained = {"weights": weights, "folder": str(tmp_path)}
+        values = {"method": "uniform", "model": {**model, **fields}, "pretrained": pretrained}
         return pretrained_variables(Config.from_dict(values))
 
     with pytest.raises(UserError, match="set --config.model.padding=symmetric"):
@@ -292,24 +290,27 @@ def test_the_job_refuses_a_missing_file_before_it_prepares_data(
         main([*argv, f"--config.pretrained.folder={tmp_path}", "--config.data.source_dir=/none"])
     assert stopped.value.code == 1
     message = capsys.readouterr().err
-    assert "config.pretrained.backbones[0]" in message
+    assert "config.pretrained.weights.backbone_0" in message
     assert "https://huggingface.co/timm/resnet50.tv_in1k" in message
 
 
 def test_the_variant_names_weights_of_every_backbone() -> None:
-    imported = {name for name in ARCHITECTURES if not name.endswith(("slim", "tiny"))}
-    assert set(recipes.IMAGENET_WEIGHTS) == imported
-    config = load_config("fcvid:efficientnet,released,imagenet")
-    assert config.pretrained.backbones[0] == "timm/tf_efficientnet_b3.aa_in1k"
-    assert config.pretrained.policy == "timm/mobilenetv2_100.ra_in1k"
-    assert load_config("activitynet:uniform,imagenet").pretrained.policy == ""
-    assert json.dumps(load_config("activitynet").to_dict()["pretrained"]["backbones"]) == "[]"
-    with pytest.raises(UserError, match="the variant `imagenet` after all others"):
-        load_config("activitynet:imagenet,uniform")
+    slim = {name for name in backbones.names() if name.endswith("slim") or name == "resnet8_tiny"}
+    assert set(filter(_on_the_hub, backbones.names())) == set(backbones.names()) - slim
+    assert load_config("fcvid:efficientnet,released,imagenet").pretrained.weights == {
+        "backbone_0": "timm/tf_efficientnet_b3.aa_in1k",
+        "backbone_1": "timm/tf_efficientnet_b1.aa_in1k",
+        "backbone_2": "timm/tf_efficientnet_b0.aa_in1k",
+        "policy": "timm/mobilenetv2_100.ra_in1k",
+    }
+    assert set(load_config("activitynet:uniform,imagenet").pretrained.weights) == {"backbone_0"}
+    assert not any(load_config("activitynet").pretrained.weights.values())
+    with pytest.raises(UserError, match="variant 'packaged': no such weights of resnet50 are kno"):
+        load_config("activitynet:packaged")
 
 
 def test_layouts_are_told_apart() -> None:
-    for name in ("mobilenet_v2", "efficientnet_b2"):
-        for layout in backbone_layouts(name):
-            keys = {entry.source for entry in backbone_entries(name, layout)}
+    for name in ("mobilenet_v2", "efficientnet_b2", "efficientnet_lite2"):
+        for layout in backbones.get(name).layouts():
+            keys = {entry.source for entry in backbones.get(name).entries(layout)}
             assert detect_layout(name, keys) == layout

@@ -10,8 +10,7 @@ import pytest
 from golden import imagenet
 from golden.libraries import import_torchvision
 
-from ar_net_jax.backbones.architectures import ARCHITECTURES
-from ar_net_jax.backbones.make import make_backbone
+from ar_net_jax import backbones
 from ar_net_jax.weights.imagenet import import_backbone
 
 # The values do not depend on it, and compiling takes half as long.
@@ -26,7 +25,7 @@ def _golden() -> Any:
 def _features(case: imagenet.Case, frames: np.ndarray) -> np.ndarray:
     state = imagenet.draw_backbone(case.backbone, case.library, case.variance)
     variables = import_backbone(case.backbone, state)
-    backbone = make_backbone(case.backbone, padding=case.padding, norm=case.norm)
+    backbone = backbones.get(case.backbone).module(padding=case.padding, norm=case.norm)
     compiled = jax.jit(backbone.apply).lower(variables, frames).compile(compiler_options=QUICK)
     return np.asarray(compiled(variables, frames))
 
@@ -38,7 +37,7 @@ def _assert_close(found: np.ndarray, expected: np.ndarray) -> None:
 
 def test_every_imagenet_architecture_has_a_golden_value() -> None:
     covered = {case.backbone for case in imagenet.GOLDEN}
-    assert covered == {name for name in ARCHITECTURES if not name.endswith(("slim", "tiny"))}
+    assert covered == {name for name in backbones.names() if backbones.get(name).imagenet_weights}
     assert {case.key for case in imagenet.GOLDEN} == set(_golden())
 
 

@@ -223,15 +223,12 @@ def test_what_cannot_be_trained_is_refused(
 def test_starting_from_a_model_that_shares_nothing_is_refused(
     tmp_path: Path, splits: Splits, undisturbed: Path
 ) -> None:
-    config = Config.from_dict(
-        {
-            "method": "lstm",
-            "model": {"num_classes": 3, "backbone": "mobilenet_v2", "resolution": 16},
-            "data": {"num_frames": 4, "batch_size": 5},
-            "init_from": str(undisturbed / "model"),
-            "stage_order": ("joint",),
-            "stages": {"joint": {"epochs": 1}},
-        }
+    config = _config(
+        method="lstm",
+        model={"num_classes": 4, "resolution": 16, "backbone": "mobilenet_v2", "hidden_size": 9},
+        init_from=str(undisturbed / "model"),
+        stage_order=("joint",),
+        stages={"joint": {"epochs": 1}},
     )
     with pytest.raises(UserError, match="config.init_from: no variable of .* matches"):
         train(config, tmp_path / "run", *splits, progress=False)

@@ -2,6 +2,7 @@
 
 import pathlib
 
+import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import given
@@ -109,7 +110,11 @@ def test_chance_level_is_the_mean_over_random_rankings() -> None:
         (np.full((2, 3), np.nan), np.array([[1], [0]]), "NaN"),
     ],
 )
-def test_bad_input_is_named(scores: np.ndarray, labels: np.ndarray, message: str) -> None:
+def test_bad_input_is_named(
+    scores: np.ndarray, labels: np.ndarray, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As users call it, whose shapes nobody has checked before.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=message):
         metrics.mean_average_precision(scores, labels)
 

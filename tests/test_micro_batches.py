@@ -10,12 +10,15 @@ import numpy as np
 import optax
 import pytest
 
+from ar_net_jax import backbones
 from ar_net_jax.backbones import layers, resnet
-from ar_net_jax.backbones.make import make_backbone
-from ar_net_jax.config.config import Config, LossConfig, ModelConfig, PolicyConfig, StageConfig
+from ar_net_jax.config.optimizer import OptimizerConfig
 from ar_net_jax.errors import UserError
-from ar_net_jax.methods.registry import build_model, init_variables
-from ar_net_jax.training import parts as stages
+from ar_net_jax.experiment import Config
+from ar_net_jax.losses import Accuracy, Efficiency, Separate, Uniform
+from ar_net_jax.methods import Moment
+from ar_net_jax.methods.ar_net import ARNet, ARNetConfig, ARNetStage
+from ar_net_jax.modules.policy import PolicyConfig
 from ar_net_jax.training.micro_batches import split_batch
 from ar_net_jax.training.optimizer import make_optimizer
 from ar_net_jax.training.stage_loss import StageLoss
@@ -23,17 +26,30 @@ from ar_net_jax.training.state import TrainState
 from ar_net_jax.training.steps import make_train_step
 
 VIDEOS, FRAMES = 8, 4
-MODEL = ModelConfig(
-    num_classes=3,
-    resolutions=(24, 16),
-    backbones=("resnet8_tiny",),
-    skips=(1, 2),
-    policy=PolicyConfig("resnet8_tiny", 16, hidden_size=8),
+METHOD = ARNet(
+    ARNetConfig(
+        num_classes=3,
+        resolutions=(24, 16),
+        backbones=("resnet8_tiny",),
+        skips=(1, 2),
+        policy=PolicyConfig("resnet8_tiny", 16, hidden_size=8),
+    )
 )
-JOINT = StageConfig("joint", learning_rate=0.1)
+# So weighted that a frame at 24 px costs 0.1, as one of 1 GFLOP would.
+LOSSES = {
+    "accuracy": Accuracy(0.9),
+    "efficiency": Efficiency(0.1 / float(METHOD.choice_gflops(overhead=False)[0])),
+    "uniform": Uniform(0.3),
+}
+JOINT = ARNetStage(losses=LOSSES, learning_rate=0.1, tau_start=2.0)
 STAGES = {
     "joint": JOINT,
-    "warmup": StageConfig("separate", learning_rate=0.1, train_policy_features=True),
+    "warmup": ARNetStage(
+        objective="separate",
+        losses={"separate": Separate()},
+        learning_rate=0.1,
+        train_policy_features=True,
+    ),
     "routed": dataclasses.replace(
         JOINT, freeze_policy="all", decisions="argmax", routing="routed", routed_chunk=3
     ),
@@ -59,41 +75,24 @@ def _batch() -> dict[str, jax.Array]:
 
 @functools.cache
 def _variables() -> Any:
-    init = functools.partial(init_variables, MODEL, separate=True, with_policy=True)
+    init = functools.partial(METHOD.initial_variables, stage=STAGES["warmup"])
     return jax.jit(init)(jax.random.key(1))
 
 
 def _updates(
-    stage: StageConfig, micro_batches: int, loss: LossConfig, model: ModelConfig = MODEL
+    stage: ARNetStage, micro_batches: int, method: ARNet = METHOD
 ) -> tuple[TrainState, dict[str, Any]]:
     """One step of plain gradient descent, so that the parameters move by the gradient."""
-    config = Config(model=model, loss=loss)
-    optimizer_config = dataclasses.replace(
-        config.optimizer,
-        micro_batches=micro_batches,
-        clip_norm=1e9,
-        weight_decay=0.0,
-        momentum=0.0,
-    )
-    config = dataclasses.replace(config, optimizer=optimizer_config)
     variables = jax.tree.map(jnp.array, _variables())
     optimizer = make_optimizer(
-        optimizer_config,
+        OptimizerConfig(clip_norm=1e9, weight_decay=0.0, momentum=0.0),
         optax.constant_schedule(1.0),
         variables["params"],
-        lambda path: stages.part_of(stage, path),
+        functools.partial(method.part_of, stage),
+        method.head_names(),
     )
-    gflops = jnp.array([1.0, 0.0, 0.0, 0.0])
-    step = make_train_step(
-        config,
-        stage,
-        build_model(model),
-        optimizer,
-        gflops,
-        seed=3,
-        tau_start=2.0,
-        steps_per_epoch=2,
-    )
+    loss = StageLoss(method, stage, seed=3)
+    step = make_train_step(loss, optimizer, steps_per_epoch=2, micro_batches=micro_batches)
     return step(TrainState.create(variables, optimizer), _batch())
 
 
@@ -112,9 +111,12 @@ def _assert_close(found: Any, expected: Any, scale: float = 1e-5) -> None:
 )
 def test_micro_batches_give_the_gradient_of_the_whole_batch(name: str, norm: str) -> None:
     # A heavy eq. 11, which is not a mean over videos: parts by themselves would get it wrong.
-    loss = LossConfig(uniform_weight=20.0, uniform_norm=norm)
-    whole, metrics = _updates(STAGES[name], 1, loss)
-    parts, found = _updates(STAGES[name], 4, loss)
+    stage = STAGES[name]
+    if stage.objective == "joint":
+        losses = {**stage.losses, "uniform": Uniform(20.0, norm)}
+        stage = dataclasses.replace(stage, losses=losses)
+    whole, metrics = _updates(stage, 1)
+    parts, found = _updates(stage, 4)
     _assert_close(parts.params, whole.params)
     for key, value in metrics.items():
         assert float(found[key]) == pytest.approx(float(value), rel=1e-5), key
@@ -126,14 +128,14 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(name: str, norm: str
 
 def test_statistics_move_once_for_each_micro_batch() -> None:
     """As if the parts had been batches, one after the other, with unchanged parameters."""
-    state, _ = _updates(STAGES["joint"], 2, LossConfig())
+    state, _ = _updates(JOINT, 2)
     halves = split_batch(_batch(), 2, None)
-    model, stats = build_model(MODEL), _variables()["batch_stats"]
-    loss = StageLoss(Config(model=MODEL), JOINT, model, jnp.zeros(4), 3, None)
+    loss, stats = StageLoss(METHOD, JOINT, seed=3), _variables()["batch_stats"]
     run = jax.jit(lambda *args: loss(*args))
+    moment = Moment(jnp.int32(0), jnp.float32(0))
     for index in range(2):
         half = jax.tree.map(lambda x, i=index: x[i], halves)
-        _, (_, stats) = run(_variables()["params"], stats, half, jnp.float32(2.0))
+        _, (_, stats) = run(_variables()["params"], stats, half, moment)
     _assert_close(state.batch_stats, stats)
 
 
@@ -152,7 +154,7 @@ def test_parts_that_are_not_equal_are_refused() -> None:
 
 def _backbone_loss(name: str, remat: bool) -> tuple[Any, Any]:
     """A loss of (parameters, frames, keys), and the shapes of the variables."""
-    module = make_backbone(name, remat=remat)
+    module = backbones.get(name).module(remat=remat)
     shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
 
     def loss(variables: Any, frames: Any, keys: Any) -> Any:
@@ -184,7 +186,7 @@ def test_recomputing_blocks_changes_no_number() -> None:
     rng = np.random.default_rng(0)
     frames = jnp.asarray(rng.normal(size=(2, 32, 32, 3)), jnp.float32)
     keys = jax.random.split(jax.random.key(0), 2)
-    variables = make_backbone("resnet8_tiny").init(jax.random.key(1), frames)
+    variables = backbones.get("resnet8_tiny").module().init(jax.random.key(1), frames)
     found, expected = (
         jax.jit(jax.grad(_backbone_loss("resnet8_tiny", remat)[0], has_aux=True, allow_int=True))(
             variables, frames, keys

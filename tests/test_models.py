@@ -1,4 +1,4 @@
-"""Every approach as a whole: what it computes, what training sees, and what padding must not do."""
+"""Every method as a whole: what it computes, what training sees, and what padding must not do."""
 
 import dataclasses
 import functools
@@ -9,31 +9,39 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ar_net_jax.config.model import ModelConfig, PolicyConfig
 from ar_net_jax.losses import classification_loss
-from ar_net_jax.methods.registry import APPROACHES, build_model, init_variables
-from ar_net_jax.modules.frame_runner import Mode
-from ar_net_jax.modules.multi_backbone import Prediction
-from ar_net_jax.ops.resize import MEAN, STD, nearest_indices, prepare_frames
+from ar_net_jax.methods import Method
+from ar_net_jax.methods.ar_net import ARNet, ARNetConfig, ARNetStage
+from ar_net_jax.methods.lstm import LSTM, LSTMConfig
+from ar_net_jax.methods.multi_scale import MultiScale, MultiScaleConfig
+from ar_net_jax.methods.random_policy import RandomPolicy, RandomPolicyConfig
+from ar_net_jax.methods.scsampler import SCSampler, SCSamplerConfig
+from ar_net_jax.methods.uniform import Uniform, UniformConfig
+from ar_net_jax.modules.frame_runner import Mode, flatten_frames
+from ar_net_jax.modules.policy import PolicyConfig
+from ar_net_jax.modules.prediction import Prediction
+from ar_net_jax.ops.decide import Forced, GumbelSample
+from ar_net_jax.ops.resize import IMAGENET, nearest_indices, prepare_frames
 from ar_net_jax.ops.rng import example_keys
 from ar_net_jax.ops.routing import masked_average
 
 VIDEOS, FRAMES, CLASSES = 3, 5, 4
-AR_NET = ModelConfig(
-    num_classes=CLASSES,
-    resolutions=(32, 16),
-    backbones=("resnet8_tiny",),
-    skips=(1, 2),
-    policy=PolicyConfig("resnet8_tiny", 16, hidden_size=8),
-)
-SINGLE = {"resolutions": (32,), "backbones": ("resnet8_tiny",), "skips": ()}
-CONFIGS = {
+MEAN, STD = map(np.array, IMAGENET)
+SHARED = {"num_classes": CLASSES, "resolutions": (32, 16), "backbones": ("resnet8_tiny",)}
+POLICY = PolicyConfig("resnet8_tiny", 16, hidden_size=8)
+SINGLE = {"num_classes": CLASSES, "backbone": "resnet8_tiny", "resolution": 32}
+AR_NET = ARNet(ARNetConfig(**SHARED, skips=(1, 2), policy=POLICY))
+METHODS = {
     "ar_net": AR_NET,
-    "uniform": dataclasses.replace(AR_NET, approach="uniform", **SINGLE),
-    "lstm": dataclasses.replace(AR_NET, approach="lstm", **SINGLE),
-    "random_policy": dataclasses.replace(AR_NET, approach="random_policy"),
-    "multi_scale": dataclasses.replace(AR_NET, approach="multi_scale", skips=()),
+    "uniform": Uniform(UniformConfig(**SINGLE)),
+    "lstm": LSTM(LSTMConfig(**SINGLE, hidden_size=8)),
+    "random_policy": RandomPolicy(RandomPolicyConfig(**SHARED, skips=(1, 2), policy=POLICY)),
+    "multi_scale": MultiScale(MultiScaleConfig(**SHARED, policy=POLICY)),
+    "scsampler": SCSampler(
+        SCSamplerConfig(**SINGLE, sampler_backbone="resnet8_tiny", sampler_resolution=16, frames=2)
+    ),
 }
+WARMUP = ARNetStage(objective="separate", train_policy_features=True)
 RNG = np.random.default_rng(0)
 # Each frame of a colour of its own, so that pooled features, and with them decisions, differ.
 COLOURS = RNG.integers(0, 200, (VIDEOS, FRAMES, 1, 1, 3))
@@ -46,9 +54,9 @@ def _keys(ids: np.ndarray = IDS) -> jax.Array:
 
 
 @functools.cache
-def _variables(config: ModelConfig) -> dict[str, Any]:
+def _variables(method: Method) -> dict[str, Any]:
     """Random weights of a size at which features matter and decisions differ between frames."""
-    shapes = jax.eval_shape(lambda: init_variables(config, jax.random.key(0), separate=True))
+    shapes = method.variable_shapes()
     rng = np.random.default_rng(3)
 
     def fill(path: tuple, x: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -63,43 +71,105 @@ def _variables(config: ModelConfig) -> dict[str, Any]:
 
 
 @functools.cache
-def _compiled(config: ModelConfig, method: str | None = None) -> Any:
+def _compiled(method: Method, called: Any = None) -> Any:
     """apply(variables, frames, mode, **arrays) -> (output, updated statistics)."""
-    model = build_model(config)
+    model = method.module()
 
     def run(variables: Any, frames: jax.Array, mode: Mode, **arrays: Any) -> Any:
         return model.apply(
-            variables, frames, mode, method=method, mutable=["batch_stats"], **arrays
+            variables, frames, mode, method=called, mutable=["batch_stats"], **arrays
         )
 
     return jax.jit(run)
 
 
-def _predict(config: ModelConfig, mode: Mode | None = None, **arrays: Any) -> Prediction:
+def _predict(method: Method, mode: Mode | None = None, **arrays: Any) -> Prediction:
     frames = arrays.pop("frames", VIDEO_FRAMES)
     # Always given, so that a test with a mask needs no compilation of its own.
     arrays.setdefault("frame_mask", jnp.ones(frames.shape[:2], bool))
-    return _compiled(config)(_variables(config), frames, mode or Mode(keys=_keys()), **arrays)[0]
+    return _compiled(method)(_variables(method), frames, mode or Mode(keys=_keys()), **arrays)[0]
 
 
-# --- Each approach ------------------------------------------------------------------------------
+def _by_network(model: Any, frames: jax.Array, mode: Mode) -> jax.Array:
+    """Each network's logits on every frame by the decisions of the mode: [B, T, L, C]."""
+    features, steps = model.decide(frames, mode)
+    everything = jnp.ones((*frames.shape[:2], len(model.config.resolutions)), bool)
+    return model.frame_logits(frames, mode, features[0], steps, everything)[0]
 
 
-@pytest.mark.parametrize("approach", APPROACHES)
-def test_each_approach_builds_and_runs(approach: str) -> None:
-    config = CONFIGS[approach]
-    prediction = _predict(config)
+def _by_policy(model: Any, frames: jax.Array, mode: Mode) -> jax.Array:
+    """As `_by_network`, where there is nothing to decide that the predictions hang on."""
+    features = model.policy_features(frames, mode)[0]
+    steps = model.policy.decide(features)
+    everything = jnp.ones((*frames.shape[:2], len(model.config.resolutions)), bool)
+    return model.frame_logits(frames, mode, features, steps, everything)[0]
+
+
+def _by_backbone(model: Any, frames: jax.Array, mode: Mode) -> jax.Array:
+    x = prepare_frames(flatten_frames(frames), 32)
+    return model.backbone_0(x).reshape(*frames.shape[:2], 1, -1)
+
+
+def _by_lstm(model: Any, frames: jax.Array, mode: Mode) -> jax.Array:
+    x = prepare_frames(flatten_frames(frames), 32)
+    features = model.backbone_0.features(x).reshape(*frames.shape[:2], -1)
+    return model.head(model.lstm.unroll(features))[:, :, None]
+
+
+# What a method's prediction is made of, and how many of its choices show the frame to a network.
+FRAME_LOGITS = {
+    "ar_net": (_by_network, 2),
+    "uniform": (_by_backbone, 0),
+    "lstm": (_by_lstm, 0),
+    "random_policy": (_by_policy, 2),
+    "multi_scale": (_by_policy, 0),
+    "scsampler": (_by_backbone, 1),
+}
+
+
+def _frame_logits(name: str, mode: Mode | None = None) -> np.ndarray:
+    """Float32 [B, T, L, C], from the parts of the model and none of its averaging."""
+    run = _compiled(METHODS[name], FRAME_LOGITS[name][0])
+    found = run(_variables(METHODS[name]), VIDEO_FRAMES, mode or Mode(keys=_keys()))[0]
+    return np.asarray(found)
+
+
+# --- Each method --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_each_method_builds_and_runs(name: str) -> None:
+    method = METHODS[name]
+    prediction = _predict(method)
     assert prediction.logits.shape == (VIDEOS, CLASSES)
     assert prediction.logits.dtype == jnp.float32
-    lengths = len(config.resolutions)
-    assert prediction.frame_logits.shape == (VIDEOS, FRAMES, lengths, CLASSES)
-    assert prediction.one_hot.shape == (VIDEOS, FRAMES, config.space.num_actions)
-    assert prediction.actions.dtype == jnp.int32
     assert np.abs(prediction.logits).max() > 0.01, "not a trivial case"
-    if approach in ("ar_net", "random_policy"):
-        assert len(np.unique(prediction.actions)) > 1, "nor a constant policy"
-    expected = _masked_average(prediction.frame_logits, prediction.one_hot[..., :lengths])
-    np.testing.assert_allclose(prediction.logits, expected, atol=1e-5)
+    frame_logits, seeing = _frame_logits(name), FRAME_LOGITS[name][1]
+    weights = np.ones(frame_logits.shape[:3])
+    assert bool(seeing) == (prediction.decisions is not None)
+    if prediction.decisions is not None:
+        one_hot = np.asarray(prediction.decisions.one_hot)
+        assert one_hot.shape == (VIDEOS, FRAMES, len(method.choices))
+        np.testing.assert_array_equal(one_hot.sum(-1), 1)
+        assert prediction.decisions.actions.dtype == jnp.int32
+        assert len(np.unique(prediction.decisions.actions)) > 1, "nor a constant policy"
+        weights = one_hot[..., :seeing]
+    np.testing.assert_allclose(prediction.logits, _masked_average(frame_logits, weights), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_calls_are_those_of_the_choices_made(name: str) -> None:
+    method = METHODS[name]
+    prediction = _predict(method)
+    actions = np.zeros((VIDEOS, FRAMES), int)
+    if prediction.decisions is not None:
+        actions = np.asarray(prediction.decisions.actions)
+    choices = method.choices
+    assert prediction.calls.keys() == choices.calls.keys()
+    for network, per in choices.calls.items():
+        assert prediction.calls[network].dtype == jnp.float32
+        np.testing.assert_allclose(prediction.calls[network], np.array(per)[actions].sum(1))
+        assert prediction.executed[network] == VIDEOS * FRAMES, "masked: all of them, on all frames"
 
 
 def _masked_average(frame_logits: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -127,10 +197,11 @@ def test_masked_average_of_all_some_and_no_frames() -> None:
 
 
 def test_ar_net_predicts_each_frame_as_its_action_says() -> None:
-    proposals = jnp.int32([[0, 1, 1, 0, 0], [2, 0, 3, 0, 1], [2, 2, 2, 3, 3]])
-    prediction = _predict(AR_NET, proposals=proposals)
-    assert prediction.actions.tolist() == [[0, 1, 1, 0, 0], [2, 0, 3, 3, 1], [2, 2, 2, 3, 3]]
-    first, second, _ = np.asarray(prediction.frame_logits)
+    mode = Mode(decide=Forced(jnp.int32([[0, 1, 1, 0, 0], [2, 0, 3, 0, 1], [2, 2, 2, 3, 3]])))
+    prediction = _predict(AR_NET, mode)
+    held = [[0, 1, 1, 0, 0], [2, 0, 3, 3, 1], [2, 2, 2, 3, 3]]
+    assert prediction.decisions.actions.tolist() == held
+    first, second, _ = _frame_logits("ar_net")
     expected = [
         (first[0, 0] + first[1, 1] + first[2, 1] + first[3, 0] + first[4, 0]) / 5,
         (second[1, 0] + second[4, 1]) / 2,
@@ -140,71 +211,82 @@ def test_ar_net_predicts_each_frame_as_its_action_says() -> None:
 
 
 def test_a_backbone_in_ar_net_is_the_uniform_baseline() -> None:
-    uniform = CONFIGS["uniform"]
+    uniform = METHODS["uniform"]
     ours = {name: {"backbone_0": tree["backbone_0"]} for name, tree in _variables(AR_NET).items()}
     mask = jnp.ones((VIDEOS, FRAMES), bool)
     alone, _ = _compiled(uniform)(ours, VIDEO_FRAMES, Mode(keys=_keys()), frame_mask=mask)
-    proposals = jnp.zeros((VIDEOS, FRAMES), jnp.int32)
-    together = _predict(AR_NET, proposals=proposals)
+    together = _predict(AR_NET, Mode(decide=Forced(jnp.zeros((VIDEOS, FRAMES), jnp.int32))))
     np.testing.assert_allclose(together.logits, alone.logits, atol=1e-5)
 
 
 def test_multi_scale_averages_all_resolutions_and_frames() -> None:
-    prediction = _predict(CONFIGS["multi_scale"])
-    expected = np.asarray(prediction.frame_logits, np.float64).mean((1, 2))
+    prediction = _predict(METHODS["multi_scale"])
+    expected = _frame_logits("multi_scale").astype(np.float64).mean((1, 2))
     np.testing.assert_allclose(prediction.logits, expected, atol=1e-5)
 
 
 def test_random_policy_draws_uniformly_and_a_skip_drops_only_its_own_frame() -> None:
-    config = CONFIGS["random_policy"]
-    model = build_model(config)
+    method = METHODS["random_policy"]
+    model = method.module()
     many = np.arange(2_000, dtype=np.int32)
     drawn = np.asarray(model._draw(_keys(many), FRAMES))
     shares = np.bincount(drawn.ravel(), minlength=4) / drawn.size
     np.testing.assert_allclose(shares, 0.25, atol=4 * 0.43 / drawn.size**0.5)
     # Videos whose first draw is "skip 2" and whose second is a resolution.
     ids = many[(drawn[:, 0] == 3) & (drawn[:, 1] < 2)][:VIDEOS]
-    prediction = _predict(config, Mode(keys=_keys(ids)))
-    np.testing.assert_array_equal(prediction.actions, drawn[ids])
+    prediction = _predict(method, Mode(keys=_keys(ids)))
+    np.testing.assert_array_equal(prediction.decisions.actions, drawn[ids])
     with pytest.raises(ValueError, match="mode.keys"):
-        model.apply(_variables(config), VIDEO_FRAMES)
+        model.apply(_variables(method), VIDEO_FRAMES)
 
 
 def test_evaluation_of_a_video_does_not_depend_on_its_batch() -> None:
-    for approach in ("ar_net", "random_policy", "lstm"):
-        whole = _predict(CONFIGS[approach])
+    for name in ("ar_net", "random_policy", "lstm"):
+        whole = _predict(METHODS[name])
         order = np.array([2, 0, 1])
         mode = Mode(keys=_keys(IDS[order]))
-        shuffled = _predict(CONFIGS[approach], mode, frames=VIDEO_FRAMES[order])
+        shuffled = _predict(METHODS[name], mode, frames=VIDEO_FRAMES[order])
         np.testing.assert_allclose(shuffled.logits, whole.logits[order], atol=1e-5)
-        np.testing.assert_array_equal(shuffled.actions, whole.actions[order])
+        if whole.decisions is not None:
+            actions = whole.decisions.actions[order]
+            np.testing.assert_array_equal(shuffled.decisions.actions, actions)
 
 
 # --- Padding ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("approach", APPROACHES)
-def test_padding_frames_do_not_change_a_video(approach: str) -> None:
-    config, kept = CONFIGS[approach], np.array([5, 2, 4])
+@pytest.mark.parametrize("name", METHODS)
+def test_padding_frames_do_not_change_a_video(name: str) -> None:
+    method, kept = METHODS[name], np.array([5, 2, 4])
     mask = np.arange(FRAMES) < kept[:, None]
     noise = RNG.integers(0, 256, VIDEO_FRAMES.shape, np.uint8)
     padded = np.where(mask[:, :, None, None, None], VIDEO_FRAMES, noise)
     mode = Mode(keys=_keys())
     one, other = (
-        _predict(config, mode, frames=x, frame_mask=jnp.asarray(mask))
+        _predict(method, mode, frames=x, frame_mask=jnp.asarray(mask))
         for x in (VIDEO_FRAMES, padded)
     )
     np.testing.assert_allclose(other.logits, one.logits, atol=1e-5)
-    np.testing.assert_array_equal(np.asarray(one.one_hot)[~mask], 0.0, "counts for no action")
+    if one.decisions is None:
+        for calls in one.calls.values():
+            np.testing.assert_array_equal(calls, kept, "needs no network")
+    else:
+        one_hot = np.asarray(one.decisions.one_hot)
+        np.testing.assert_array_equal(one_hot[~mask], 0.0, "counts for no action")
+        for network, per in method.choices.calls.items():
+            np.testing.assert_allclose(one.calls[network], (one_hot * np.array(per)).sum((1, 2)))
 
 
-@pytest.mark.parametrize("approach", ["ar_net", "lstm"])
-def test_a_padded_video_is_as_good_as_a_short_one(approach: str) -> None:
-    config, mask = CONFIGS[approach], np.array([[True] * 5, [True] * 2 + [False] * 3, [True] * 5])
-    padded = _predict(config, frame_mask=jnp.asarray(mask))
-    short = _predict(config, Mode(keys=_keys(IDS[1:2])), frames=VIDEO_FRAMES[1:2, :2])
+@pytest.mark.parametrize("name", ["ar_net", "lstm"])
+def test_a_padded_video_is_as_good_as_a_short_one(name: str) -> None:
+    method, mask = METHODS[name], np.array([[True] * 5, [True] * 2 + [False] * 3, [True] * 5])
+    padded = _predict(method, frame_mask=jnp.asarray(mask))
+    short = _predict(method, Mode(keys=_keys(IDS[1:2])), frames=VIDEO_FRAMES[1:2, :2])
     np.testing.assert_allclose(padded.logits[1], short.logits[0], atol=1e-5)
-    np.testing.assert_array_equal(padded.one_hot[1, :2], short.one_hot[0])
+    for network, calls in padded.calls.items():
+        assert calls[1] == short.calls[network][0]
+    if padded.decisions is not None:
+        np.testing.assert_array_equal(padded.decisions.one_hot[1, :2], short.decisions.one_hot[0])
 
 
 # --- Training -----------------------------------------------------------------------------------
@@ -212,13 +294,13 @@ def test_a_padded_video_is_as_good_as_a_short_one(approach: str) -> None:
 
 def test_gradient_reaches_the_decision_head_through_the_accuracy_loss() -> None:
     variables, labels = _variables(AR_NET), jnp.int32([[0], [1], [2]])
-    model = build_model(AR_NET)
+    model = AR_NET.module()
 
     @jax.jit
     @jax.grad
     def gradient(params: Any) -> jax.Array:
         state = {"params": params, "batch_stats": variables["batch_stats"]}
-        mode = Mode(True, True, _keys(), jnp.float32(2.0))
+        mode = Mode(train=True, keys=_keys(), decide=GumbelSample(jnp.float32(2.0)))
         prediction, _ = model.apply(state, VIDEO_FRAMES, mode, mutable=["batch_stats"])
         return classification_loss(prediction.logits, labels)
 
@@ -232,28 +314,33 @@ def test_gradient_reaches_the_decision_head_through_the_accuracy_loss() -> None:
 def test_dropout_and_decisions_follow_the_example_not_its_place() -> None:
     """With batch statistics a sum over the batch, only its order of summation may differ."""
     order = np.array([1, 2, 0])
-    mode = Mode(True, True, _keys(), jnp.float32(1.0))
-    shuffled_mode = Mode(True, True, _keys(IDS[order]), jnp.float32(1.0))
-    variables = _variables(AR_NET)
-    whole, stats = _compiled(AR_NET)(variables, VIDEO_FRAMES, mode)
-    shuffled, other_stats = _compiled(AR_NET)(variables, VIDEO_FRAMES[order], shuffled_mode)
-    np.testing.assert_array_equal(shuffled.actions, whole.actions[order])
-    np.testing.assert_allclose(shuffled.frame_logits, whole.frame_logits[order], atol=2e-4)
+    whole, stats = _in_training(VIDEO_FRAMES, IDS)
+    shuffled, other_stats = _in_training(VIDEO_FRAMES[order], IDS[order])
+    np.testing.assert_array_equal(shuffled.decisions.actions, whole.decisions.actions[order])
+    for name in ("backbone_0", "policy"):
+        ours, theirs = shuffled.network_logits[name], whole.network_logits[name][order]
+        np.testing.assert_allclose(ours, theirs, atol=2e-4)
+    np.testing.assert_allclose(shuffled.logits, whole.logits[order], atol=2e-4)
     jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-4), stats, other_stats)
-    other_keys = Mode(True, True, _keys(IDS + 1), jnp.float32(1.0))
-    other, _ = _compiled(AR_NET)(variables, VIDEO_FRAMES, other_keys)
-    assert np.abs(other.frame_logits - whole.frame_logits).max() > 0.01, "dropout is on"
+    other, _ = _in_training(VIDEO_FRAMES, IDS + 1)
+    for name, logits in whole.network_logits.items():
+        assert np.abs(other.network_logits[name] - logits).max() > 0.01, "dropout is on"
+
+
+def _in_training(frames: np.ndarray, ids: np.ndarray) -> tuple[Prediction, Any]:
+    mode = Mode(train=True, keys=_keys(ids), decide=GumbelSample(jnp.float32(1.0)))
+    return _compiled(AR_NET)(_variables(AR_NET), frames, mode)
 
 
 def test_training_moves_the_statistics_of_what_trains() -> None:
     variables, moved = _variables(AR_NET), {}
-    for train_policy, tau in ((True, jnp.float32(1.0)), (False, None)):
-        mode = Mode(True, train_policy, _keys(), tau)
+    for frozen, how in (((), {"decide": GumbelSample(jnp.float32(1.0))}), (("policy",), {})):
+        mode = Mode(train=True, frozen=frozen, keys=_keys(), **how)
         prediction, updated = _compiled(AR_NET)(variables, VIDEO_FRAMES, mode)
         for part in ("backbone_0", "policy"):
             before, after = (v["batch_stats"][part] for v in (variables, updated))
             changed = jax.tree.map(lambda a, b: not np.array_equal(a, b), before, after)
-            moved[train_policy, part] = set(jax.tree.leaves(changed))
+            moved[not frozen, part] = set(jax.tree.leaves(changed))
     assert moved == {
         (True, "backbone_0"): {True},
         (True, "policy"): {True},
@@ -261,32 +348,38 @@ def test_training_moves_the_statistics_of_what_trains() -> None:
         (False, "policy"): {False},
     }
     evaluated = _predict(AR_NET)
-    np.testing.assert_allclose(prediction.policy_logits, evaluated.policy_logits, atol=1e-6)
-    np.testing.assert_array_equal(prediction.actions, evaluated.actions, "no dropout in it either")
+    decided, expected = prediction.decisions, evaluated.decisions
+    np.testing.assert_allclose(decided.logits, expected.logits, atol=1e-6)
+    np.testing.assert_array_equal(decided.actions, expected.actions, "no dropout in it either")
 
 
 def test_separate_predictions_are_plain_averages_of_each_network() -> None:
-    mode = Mode()
-    separate, _ = _compiled(AR_NET, "classify_separately")(_variables(AR_NET), VIDEO_FRAMES, mode)
-    by_frame = np.asarray(_predict(AR_NET).frame_logits, np.float64)
-    assert sorted(separate) == ["backbone_0", "policy"]
+    classify = jax.jit(functools.partial(AR_NET.classify_separately, WARMUP))
+    separate, _ = classify(_variables(AR_NET), VIDEO_FRAMES, Mode())
+    beside = _predict(AR_NET).network_logits
+    by_frame = _frame_logits("ar_net").astype(np.float64)
+    assert sorted(separate) == sorted(beside) == ["backbone_0", "policy"]
     for i, name in enumerate(sorted(separate)):
         # The policy's own warm-up classifier is its lowest head, which reads features here.
         np.testing.assert_allclose(separate[name], by_frame[:, :, i].mean(1), atol=1e-5)
+        np.testing.assert_allclose(beside[name], by_frame[:, :, i].mean(1), atol=1e-5)
 
 
 def test_bfloat16_is_for_the_backbones_only() -> None:
-    config = dataclasses.replace(AR_NET, dtype="bfloat16")
-    variables = jax.eval_shape(lambda: init_variables(config, jax.random.key(0)))
-    assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    lower = ARNet(dataclasses.replace(AR_NET.config, dtype="bfloat16"))
+    assert {x.dtype for x in jax.tree.leaves(lower.variable_shapes())} == {jnp.dtype("float32")}
     low, high = (
-        _compiled(c)(_variables(AR_NET), VIDEO_FRAMES, Mode(keys=_keys()))[0]
-        for c in (config, AR_NET)
+        _compiled(method)(_variables(AR_NET), VIDEO_FRAMES, Mode(keys=_keys()))[0]
+        for method in (lower, AR_NET)
     )
     floats = [x.dtype for x in jax.tree.leaves(low) if jnp.issubdtype(x.dtype, jnp.floating)]
     assert set(floats) == {jnp.dtype("float32")}
-    difference = np.abs(low.frame_logits - high.frame_logits).max()
-    assert 1e-5 < difference < 0.1, "lower precision, the same model"
+    change = {
+        name: np.abs(low.network_logits[name] - logits).max()
+        for name, logits in high.network_logits.items()
+    }
+    assert 1e-5 < change["backbone_0"] < 0.1, "lower precision, the same model"
+    assert change["policy"] < 1e-6, "the policy stays float32"
 
 
 # --- Frames -------------------------------------------------------------------------------------

@@ -8,11 +8,13 @@ import numpy as np
 import optax
 import pytest
 
-from ar_net_jax.config.model import ModelConfig, OptimizerConfig, PolicyConfig, StageConfig
-from ar_net_jax.methods.registry import init_variables
-from ar_net_jax.training.optimizer import FROZEN, make_optimizer, parameter_groups
-from ar_net_jax.training.parts import part_of
+from ar_net_jax.config.optimizer import OptimizerConfig
+from ar_net_jax.methods import FROZEN, Method
+from ar_net_jax.methods.ar_net import ARNet, ARNetConfig, ARNetStage
+from ar_net_jax.modules.policy import PolicyConfig
+from ar_net_jax.training.optimizer import make_optimizer, parameter_groups
 
+POLICY = PolicyConfig("resnet8_tiny", 16, hidden_size=8)
 CONFIG = OptimizerConfig(momentum=0.9, weight_decay=0.1, clip_norm=2.0)
 # (factor of the learning rate, decays) by group, from the released code.
 RELEASED = {
@@ -22,6 +24,7 @@ RELEASED = {
     "head_bias": (10, False),
     "norm": (1, False),
 }
+HEADS = frozenset({("backbone_0", "head"), ("policy", "decision")})
 # One parameter of each group, in two parts; the policy's third is frozen in one of the tests.
 SHAPES = {
     "backbone_0": {
@@ -114,7 +117,11 @@ def test_steps_are_pytorchs(parts: dict[str, str], frozen: tuple[str, ...]) -> N
     gradients[1]["policy"] = jax.tree.map(lambda g: 10 * g, gradients[1]["policy"])
     rates = [0.1, 0.1, 0.01]
     optimizer = make_optimizer(
-        CONFIG, optax.piecewise_constant_schedule(0.1, {2: 0.1}), params, lambda p: parts[p[0]]
+        CONFIG,
+        optax.piecewise_constant_schedule(0.1, {2: 0.1}),
+        params,
+        part_of=lambda path: parts[path[0]],
+        heads=HEADS,
     )
     got = _run(optimizer, params, gradients)
     expected = _pytorch_sgd(params, gradients, rates, lambda p: parts[p[0].key], frozen)
@@ -124,12 +131,11 @@ def test_steps_are_pytorchs(parts: dict[str, str], frozen: tuple[str, ...]) -> N
     assert not any(jax.tree.leaves(unchanged["backbone_0"]))
 
 
-def _names_by_group(config: ModelConfig) -> dict[str, dict[tuple[str, ...], tuple[int, ...]]]:
+def _names_by_group(method: Method) -> dict[str, dict[tuple[str, ...], tuple[int, ...]]]:
     """Shape of every parameter of a real model, by group and path."""
-    shapes = jax.eval_shape(
-        lambda: init_variables(config, jax.random.key(0), separate=True, with_policy=True)
-    )
-    groups = parameter_groups(shapes["params"])
+    stage = ARNetStage("separate", train_policy_features=True)
+    shapes = jax.eval_shape(lambda: method.initial_variables(jax.random.key(0), stage))
+    groups = parameter_groups(shapes["params"], method.head_names())
     found: dict[str, dict] = {}
     for (path, group), leaf in zip(
         jax.tree_util.tree_flatten_with_path(groups)[0], jax.tree.leaves(shapes["params"])
@@ -140,13 +146,13 @@ def _names_by_group(config: ModelConfig) -> dict[str, dict[tuple[str, ...], tupl
 
 @pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_b0"])
 def test_groups_of_whole_models(backbone: str) -> None:
-    config = ModelConfig(
+    config = ARNetConfig(
         num_classes=11,
         resolutions=(32, 16),
         backbones=(backbone,),
         policy=PolicyConfig("mobilenet_v2", 16, hidden_size=8, lowest_head="hidden"),
     )
-    found = _names_by_group(config)
+    found = _names_by_group(ARNet(config))
     linear = {
         ("backbone_0", "head"),
         ("policy", "decision"),
@@ -178,8 +184,12 @@ def test_parts_of_each_kind_of_stage() -> None:
         "decision": ("policy", "decision", "kernel"),
     }
 
+    method = ARNet(
+        ARNetConfig(resolutions=(32, 24, 16), backbones=("resnet8_tiny",) * 2, policy=POLICY)
+    )
+
     def parts(**fields: Any) -> list[str]:
-        return [part_of(StageConfig(**fields), path) for path in paths.values()]
+        return [method.part_of(ARNetStage(**fields), path) for path in paths.values()]
 
     frozen = [FROZEN] * 4
     assert parts() == ["model"] * 5

@@ -2,15 +2,16 @@
 
 import dataclasses
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ar_net_jax.config.config import PolicyConfig
-from ar_net_jax.modules.policy import Decisions, PolicyNetwork, Sampling
-from ar_net_jax.modules.recurrence import LSTMCell, lstm_step
+from ar_net_jax.modules.policy import PolicyConfig, PolicyNetwork, PolicySteps
+from ar_net_jax.modules.recurrence import LSTMCell, LSTMState
 from ar_net_jax.ops.actions import ActionSpace
+from ar_net_jax.ops.decide import Decide, Forced, GumbelSample
 
 SPACE = ActionSpace((32, 16), (1, 2, 4))
 VIDEOS, FRAMES, WIDTH, HIDDEN, CLASSES = 6, 9, 32, 8, 3
@@ -18,6 +19,17 @@ CONFIG = PolicyConfig("resnet8_tiny", 16, hidden_size=HIDDEN)
 RNG = np.random.default_rng(0)
 FEATURES = RNG.normal(size=(VIDEOS, FRAMES, WIDTH)).astype(np.float32)
 NOISE = RNG.gumbel(size=(VIDEOS, FRAMES, SPACE.num_actions)).astype(np.float32)
+
+
+@flax.struct.dataclass
+class SampleWith(GumbelSample):
+    """Samples with this noise, float32 [B, T, A], instead of any that keys would give."""
+
+    noise: np.ndarray | None = None
+
+    def inputs(self, keys: jax.Array | None, length: int, count: int) -> np.ndarray:
+        """See `Decide`."""
+        return self.noise
 
 
 def _network(**fields: str) -> PolicyNetwork:
@@ -86,7 +98,7 @@ def _simulate(
 
 
 def _check(
-    decisions: Decisions, params: dict, given: dict | None = None, **options: object
+    decisions: PolicySteps, params: dict, given: dict | None = None, **options: object
 ) -> None:
     """Compares with the simulation; `given` holds noise or proposals of all videos."""
     given = given or {}
@@ -117,12 +129,12 @@ def test_cell_is_pytorchs() -> None:
     flat = np.concatenate([np.ravel(v) for v in params.values()])
     assert -limit <= flat.min() < -0.9 * limit and 0.9 * limit < flat.max() <= limit
     bound = cell.bind({"params": params})
-    got = lstm_step(bound.project(x), h, c, bound.recurrent())
+    got = bound.step(LSTMState(h, c), bound.project(x))
     params = jax.tree.map(np.float64, params)
     for row in range(4):
         expected = _pytorch_cell(x[row], h[row], c[row], params)
-        np.testing.assert_allclose(got[0][row], expected[0], atol=1e-6)
-        np.testing.assert_allclose(got[1][row], expected[1], atol=1e-6)
+        np.testing.assert_allclose(got.hidden[row], expected[0], atol=1e-6)
+        np.testing.assert_allclose(got.cell[row], expected[1], atol=1e-6)
 
 
 @pytest.mark.parametrize("cell_state", ["frozen", "advancing"])
@@ -140,7 +152,7 @@ def test_sampled_decisions_follow_the_released_bookkeeping(cell_state: str) -> N
     network = _network(cell_state=cell_state)
     variables = _random_variables(network, seed=1)
     decisions = network.apply(
-        variables, FEATURES, sampling=Sampling(NOISE, jnp.float32(2.0)), method="decide"
+        variables, FEATURES, SampleWith(jnp.float32(2.0), noise=NOISE), method="decide"
     )
     assert (np.asarray(decisions.one_hot).sum((0, 1)) > 0).all()
     _check(decisions, variables["params"], {"noise": NOISE}, cell_state=cell_state)
@@ -157,7 +169,7 @@ def test_imposed_proposals_follow_the_released_bookkeeping(
     # One video that only skips, one that never does.
     proposals[0], proposals[1] = 4, 0
     decisions = network.apply(
-        variables, FEATURES, proposals=jnp.int32(proposals), use_skips=use_skips, method="decide"
+        variables, FEATURES, Forced(jnp.int32(proposals)), use_skips=use_skips, method="decide"
     )
     options = {"cell_state": cell_state, "use_skips": use_skips}
     _check(decisions, variables["params"], {"proposals": proposals}, **options)
@@ -170,7 +182,7 @@ def test_frozen_and_advancing_cells_differ_after_a_longer_skip_only() -> None:
         network = _network(cell_state=cell_state)
         proposals = jnp.tile(jnp.int32([0, 2, 0, 0, 3, 0, 0, 0, 0]), (VIDEOS, 1))
         decided[cell_state] = network.apply(
-            _random_variables(network), FEATURES, proposals=proposals, method="decide"
+            _random_variables(network), FEATURES, Forced(proposals), method="decide"
         )
     gap = np.abs(decided["frozen"].hidden - decided["advancing"].hidden).max((0, 2))
     assert gap[:6].max() < 1e-6, "skip 1 at 1 covers nothing, skip 2 at 4 covers only 5"
@@ -184,7 +196,7 @@ def test_lowest_head_reads_the_fresh_hidden_state_or_the_features() -> None:
         network = _network(lowest_head=head)
         variables = _random_variables(network)
         params = jax.tree.map(np.float64, variables["params"])
-        decisions = network.apply(variables, FEATURES, proposals=proposals, method="decide")
+        decisions = network.apply(variables, FEATURES, Forced(proposals), method="decide")
         got = network.apply(variables, FEATURES, decisions, method="lowest_logits")
         read = FEATURES
         if head == "hidden":
@@ -199,17 +211,17 @@ def test_no_gradient_reaches_the_policy_through_argmax_or_imposed_decisions() ->
     variables = _random_variables(network)
     weights = RNG.normal(size=(VIDEOS, FRAMES, SPACE.num_actions)).astype(np.float32)
 
-    def size_of_gradient(**options: object) -> float:
+    def size_of_gradient(*decide: Decide) -> float:
         def loss(params: dict) -> jax.Array:
-            decisions = network.apply({"params": params}, FEATURES, method="decide", **options)
+            decisions = network.apply({"params": params}, FEATURES, *decide, method="decide")
             return jnp.sum(decisions.one_hot * weights)
 
         gradient = jax.grad(loss)(variables["params"])["decision"]
         return float(sum(jnp.abs(g).sum() for g in jax.tree.leaves(gradient)))
 
     assert size_of_gradient() == 0.0
-    assert size_of_gradient(proposals=jnp.zeros((VIDEOS, FRAMES), jnp.int32)) == 0.0
-    assert size_of_gradient(sampling=Sampling(NOISE, 2.0)) > 0.0
+    assert size_of_gradient(Forced(jnp.zeros((VIDEOS, FRAMES), jnp.int32))) == 0.0
+    assert size_of_gradient(SampleWith(2.0, noise=NOISE)) > 0.0
 
 
 def test_a_covered_frame_passes_its_gradient_to_the_skip_that_covers_it() -> None:
@@ -219,11 +231,11 @@ def test_a_covered_frame_passes_its_gradient_to_the_skip_that_covers_it() -> Non
     # Noise that makes "skip 4" certain on frame 0, and so covers frames 1 to 3.
     noise = np.zeros((1, 4, SPACE.num_actions), np.float32)
     noise[0, 0, 4] = 20.0
-    sampling = Sampling(noise, 5.0)
+    decide = SampleWith(5.0, noise=noise)
 
     def entry(params: dict, frame: int) -> jax.Array:
         features = FEATURES[:1, :4]
-        decisions = network.apply({"params": params}, features, sampling=sampling, method="decide")
+        decisions = network.apply({"params": params}, features, decide, method="decide")
         return decisions.one_hot[0, frame, 0]
 
     first, *later = (jax.grad(entry)(variables["params"], frame) for frame in range(4))

@@ -6,7 +6,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from ar_net_jax.costs.model_costs import model_cost_table
 
 from ar_net_jax.checkpoints import save_model
 from ar_net_jax.cli.main import main

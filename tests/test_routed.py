@@ -7,56 +7,67 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ar_net_jax.costs.model_costs import model_cost_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ar_net_jax.config.model import ModelConfig, PolicyConfig
 from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config
 from ar_net_jax.inference.chunks import plan_chunks
 from ar_net_jax.inference.model import Model
-from ar_net_jax.inference.step import penalty_offsets
-from ar_net_jax.methods.registry import build_model, init_variables
+from ar_net_jax.methods import Method
+from ar_net_jax.methods.ar_net import ARNet, ARNetConfig
+from ar_net_jax.methods.lstm import LSTM, LSTMConfig
+from ar_net_jax.methods.multi_scale import MultiScale, MultiScaleConfig
+from ar_net_jax.methods.random_policy import RandomPolicy, RandomPolicyConfig
+from ar_net_jax.methods.uniform import Uniform, UniformConfig
 from ar_net_jax.modules.frame_runner import Mode
-from ar_net_jax.ops.routing import run_selected
+from ar_net_jax.modules.policy import PolicyConfig
+from ar_net_jax.ops.decide import Forced
+from ar_net_jax.ops.routing import Chunks, run_selected
 
 BATCH, LENGTH, CLASSES = 3, 5, 7
-AR_NET = ModelConfig(
-    num_classes=CLASSES,
-    resolutions=(32, 24, 16),
-    backbones=("resnet8_slim", "resnet8_tiny"),
-    skips=(1, 2, 4),
-    policy=PolicyConfig("resnet8_tiny", resolution=16, hidden_size=8),
-)
-UNIFORM = dataclasses.replace(
-    AR_NET, approach="uniform", resolutions=(32,), backbones=("resnet8_slim",), skips=()
-)
-MODELS = {
+POLICY = PolicyConfig("resnet8_tiny", resolution=16, hidden_size=8)
+SHARED = {
+    "num_classes": CLASSES,
+    "resolutions": (32, 24, 16),
+    "backbones": ("resnet8_slim", "resnet8_tiny"),
+    "policy": POLICY,
+}
+SINGLE = {"num_classes": CLASSES, "backbone": "resnet8_slim", "resolution": 32}
+SKIPS = (1, 2, 4)
+AR_NET = ARNet(ARNetConfig(**SHARED, skips=SKIPS))
+ACTIONS = len(AR_NET.choices)
+NETWORKS = ("32px", "24px", "policy")
+
+
+def _ar_net(**fields: object) -> ARNet:
+    return ARNet(dataclasses.replace(AR_NET.config, **fields))
+
+
+MODELS: dict[str, Method] = {
     "ar_net": AR_NET,
-    "released rules": dataclasses.replace(
-        AR_NET,
-        policy=dataclasses.replace(AR_NET.policy, cell_state="advancing", lowest_head="hidden"),
+    "released rules": _ar_net(
+        policy=dataclasses.replace(POLICY, cell_state="advancing", lowest_head="hidden")
     ),
-    "skipping only": dataclasses.replace(
-        AR_NET,
+    "skipping only": _ar_net(
         resolutions=(32,),
         backbones=("resnet8_slim",),
-        policy=dataclasses.replace(AR_NET.policy, is_action=False),
+        policy=dataclasses.replace(POLICY, is_action=False),
     ),
-    "bfloat16": dataclasses.replace(AR_NET, dtype="bfloat16"),
-    "random_policy": dataclasses.replace(AR_NET, approach="random_policy"),
-    "multi_scale": dataclasses.replace(AR_NET, approach="multi_scale", skips=()),
-    "uniform": UNIFORM,
-    "lstm": dataclasses.replace(UNIFORM, approach="lstm"),
+    "bfloat16": _ar_net(dtype="bfloat16"),
+    "random_policy": RandomPolicy(RandomPolicyConfig(**SHARED, skips=SKIPS)),
+    "multi_scale": MultiScale(MultiScaleConfig(**SHARED)),
+    "uniform": Uniform(UniformConfig(**SINGLE)),
+    "lstm": LSTM(LSTMConfig(**SINGLE, hidden_size=8)),
 }
 
 
 @functools.cache
 def _model(name: str) -> Model:
     """A model whose policy has an opinion: its decision head is drawn large."""
-    config = Config(model=MODELS[name])
-    variables = jax.jit(functools.partial(init_variables, config.model))(jax.random.key(1))
+    method = MODELS[name]
+    config = Config(method=method.name, model=method.config)
+    variables = jax.jit(method.initial_variables)(jax.random.key(1))
     params = variables["params"]
     if "policy" in params:
         decision = params["policy"]["decision"]
@@ -72,12 +83,12 @@ def _frames(batch: int = BATCH, length: int = LENGTH, seed: int = 0) -> np.ndarr
 
 
 @functools.cache
-def _imposed(chunks: tuple | None):
+def _imposed(chunks: tuple[Chunks, ...] | None):
     """Compiled AR-Net under imposed actions, in the form that the chunks ask for."""
-    model, mode = build_model(AR_NET), Mode(chunks=chunks)
+    model, plan = AR_NET.module(), chunks and dict(zip(NETWORKS, chunks))
 
-    def run(variables, frames, proposals):
-        return model.apply(variables, frames, mode, proposals=proposals)
+    def run(variables, frames, actions):
+        return model.apply(variables, frames, Mode(decide=Forced(actions), chunks=plan))
 
     return jax.jit(run)
 
@@ -85,44 +96,43 @@ def _imposed(chunks: tuple | None):
 @settings(max_examples=40, deadline=None)
 @given(
     actions=st.lists(
-        st.lists(st.integers(0, AR_NET.space.num_actions - 1), min_size=LENGTH, max_size=LENGTH),
+        st.lists(st.integers(0, ACTIONS - 1), min_size=LENGTH, max_size=LENGTH),
         min_size=BATCH,
         max_size=BATCH,
     ),
     chunks=st.sampled_from([((4, 2), (3,), (1,)), ((15,), (8, 1), (2,)), ((64, 4), (7, 3), (5,))]),
 )
 def test_any_pattern_of_actions_gives_what_masking_gives(actions: list, chunks: tuple) -> None:
-    variables, proposals = _model("ar_net").variables, np.array(actions)
-    masked = _imposed(None)(variables, _frames(), proposals)
-    routed = _imposed(chunks)(variables, _frames(), proposals)
-    np.testing.assert_array_equal(routed.actions, masked.actions)
+    variables, imposed = _model("ar_net").variables, np.array(actions)
+    masked = _imposed(None)(variables, _frames(), imposed)
+    routed = _imposed(chunks)(variables, _frames(), imposed)
+    np.testing.assert_array_equal(routed.decisions.actions, masked.decisions.actions)
     scale = np.abs(masked.logits).max()
     np.testing.assert_allclose(routed.logits, masked.logits, atol=1e-5 * max(scale, 1e-30))
-    chosen = np.asarray(masked.one_hot)[..., :2].sum((0, 1))
-    for count, computed, sizes in zip(chosen, np.asarray(routed.computed), chunks, strict=False):
-        assert count <= computed < count + min(sizes)
+    chosen = np.asarray(masked.decisions.one_hot)[..., :2].sum((0, 1))
+    for count, name, sizes in zip(chosen, NETWORKS, chunks, strict=False):
+        assert count <= routed.executed[name] < count + min(sizes)
     assert _imposed(chunks)._cache_size() == 1, "another mix of actions compiles nothing"
 
 
-@pytest.mark.parametrize("action", range(AR_NET.space.num_actions))
+@pytest.mark.parametrize("action", range(ACTIONS))
 def test_one_action_for_all_frames(action: int) -> None:
     chunks = ((4, 2), (4, 2), (4,))
-    proposals = np.full((BATCH, LENGTH), action)
-    masked = _imposed(None)(_model("ar_net").variables, _frames(), proposals)
-    routed = _imposed(chunks)(_model("ar_net").variables, _frames(), proposals)
+    imposed = np.full((BATCH, LENGTH), action)
+    masked = _imposed(None)(_model("ar_net").variables, _frames(), imposed)
+    routed = _imposed(chunks)(_model("ar_net").variables, _frames(), imposed)
     np.testing.assert_allclose(
         routed.logits, masked.logits, atol=1e-5 * np.abs(masked.logits).max()
     )
     expected = [16 if action == i else 0 for i in range(2)]
-    assert np.asarray(routed.computed)[:2].tolist() == expected, (
-        "frames not chosen are not computed"
-    )
+    computed = [int(routed.executed[name]) for name in NETWORKS[:2]]
+    assert computed == expected, "frames not chosen are not computed"
     if action > 2:
         assert not routed.logits.any(), "a video that is skipped as a whole has zero logits"
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_approach_routes_as_it_masks(name: str) -> None:
+def test_every_method_routes_as_it_masks(name: str) -> None:
     model = _model(name)
     tolerance = 2e-2 if name == "bfloat16" else 1e-5
     _compare_forms(model, _frames(), tolerance)
@@ -137,6 +147,8 @@ def _compare_forms(model: Model, frames: np.ndarray, tolerance: float) -> None:
     masked = model(frames, seed=3, routing="masked")
     np.testing.assert_array_equal(routed.actions, masked.actions)
     np.testing.assert_allclose(routed.gflops, masked.gflops)
+    for network, calls in masked.calls.items():
+        np.testing.assert_array_equal(routed.calls[network], calls)
     scale = np.abs(masked.logits).max()
     np.testing.assert_allclose(routed.logits, masked.logits, atol=tolerance * scale)
 
@@ -163,10 +175,9 @@ def test_padding_is_neither_seen_nor_charged(name: str) -> None:
 
 def test_padding_frames_are_not_computed() -> None:
     lengths = np.array([1, 1, 2])
-    computed = np.asarray(
-        _model("multi_scale")(_frames(), num_frames=lengths, chunks=(1,)).computed
-    )
-    assert computed.tolist() == [4, 4, 4], "both backbones and the policy's extractor"
+    executed = _model("multi_scale")(_frames(), num_frames=lengths, chunks=(1,)).executed
+    computed = [int(executed[name]) for name in NETWORKS]
+    assert computed == [4, 4, 4], "both backbones and the policy's extractor"
 
 
 def test_loop_runs_as_often_as_needed_and_no_more() -> None:
@@ -192,11 +203,11 @@ def test_penalty_moves_decisions_towards_cheap_actions() -> None:
         for penalty in (-1e4, 0.0, 1e4)
     ]
     assert costs[0] > costs[1] > costs[2]
-    table = model_cost_table(AR_NET)
-    offsets = np.asarray(penalty_offsets(table, 2.0))
+    offsets = np.asarray(AR_NET.penalty_offset(2.0))
     assert offsets.argmin() == 0
     np.testing.assert_allclose(offsets[0], -2.0)
-    assert offsets.argmax() == AR_NET.space.num_actions - 1, "the longest skip costs least"
+    assert offsets.argmax() == ACTIONS - 1, "the longest skip costs least"
+    assert MODELS["uniform"].penalty_offset(2.0) is None, "it decides nothing"
 
 
 def test_sampling_follows_the_seed() -> None:
@@ -220,4 +231,4 @@ def test_bad_calls_name_what_is_expected() -> None:
     with pytest.raises(ValueError, match="routing must be one of routed, masked"):
         model(_frames(), routing="fast")
     with pytest.raises(UserError, match="descending"):
-        plan_chunks(AR_NET, "cpu", (2, 4))
+        plan_chunks(AR_NET.networks(), "cpu", (2, 4))

@@ -6,20 +6,20 @@ import subprocess
 import sys
 
 SCRIPT = """
-import functools, json
+import json
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
-from ar_net_jax.config.model import ModelConfig, PolicyConfig
 from ar_net_jax.inference.step import Request, make_inference, make_predict_step
+from ar_net_jax.methods.ar_net import ARNet, ARNetConfig
+from ar_net_jax.modules.policy import PolicyConfig
 from ar_net_jax.ops.rng import example_keys
-from ar_net_jax.methods.registry import init_variables
 from ar_net_jax.runtime.mesh import make_mesh, put_batch, replicated
 
-model = ModelConfig(
+model = ARNet(ARNetConfig(
     num_classes=5, resolutions=(32, 24, 16), backbones=("resnet8_tiny", "resnet8_tiny"),
     skips=(1, 2), policy=PolicyConfig("resnet8_tiny", 16, hidden_size=8),
-)
-variables = jax.jit(functools.partial(init_variables, model))(jax.random.key(0))
+))
+variables = jax.jit(model.initial_variables)(jax.random.key(0))
 frames = np.random.default_rng(0).integers(0, 256, (8, 6, 32, 32, 3), np.uint8)
 ids = np.arange(8, dtype=np.int32)
 batch = {"frames": frames, "example_id": ids}
@@ -39,17 +39,25 @@ step = make_predict_step(model, 0, mesh=mesh)(
     jax.device_put(variables, replicated(mesh)), put_batch(batch, mesh)
 )
 plain = make_predict_step(model, 0)(variables, jax.tree.map(jnp.asarray, batch))
+
+
+# Frames that each network computed on each device.
+def computed(result):
+    by_network = [result.executed[name] for name in ("32px", "24px", "policy")]
+    return np.stack(by_network, axis=-1).tolist()
+
+
 print(json.dumps({
     "devices": jax.device_count(),
     "difference": float(np.abs(sharded.logits - alone.logits).max() / np.abs(alone.logits).max()),
     "same_actions": bool((sharded.actions == alone.actions).all()),
-    "alone": np.asarray(alone.computed).tolist(),
-    "sharded": np.asarray(sharded.computed).tolist(),
+    "alone": computed(alone),
+    "sharded": computed(sharded),
     "by_device": [
         [int((np.asarray(alone.actions)[2 * d : 2 * d + 2] == a).sum()) for a in (0, 1)]
         for d in range(4)
     ],
-    "step_difference": float(np.abs(step["logits"] - plain["logits"]).max()),
+    "step_difference": float(np.abs(step.logits - plain.logits).max()),
 }))
 """
 

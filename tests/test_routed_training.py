@@ -1,6 +1,5 @@
 """The routed training step: only chosen frames are computed."""
 
-import dataclasses
 import functools
 from typing import Any
 
@@ -9,16 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ar_net_jax.config.model import ModelConfig, PolicyConfig, StageConfig
 from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config
-from ar_net_jax.methods.registry import build_model, init_variables
+from ar_net_jax.methods.ar_net import ARNet, ARNetConfig, ARNetStage
 from ar_net_jax.modules.frame_runner import Mode
 from ar_net_jax.modules.heads import frame_classifier
+from ar_net_jax.modules.policy import PolicyConfig
 from ar_net_jax.modules.routed_training import predict_routed, run_chosen
+from ar_net_jax.ops.decide import Forced
 from ar_net_jax.ops.resize import prepare_frames
 
-MODEL = ModelConfig(
+CONFIG = ARNetConfig(
     num_classes=3,
     resolutions=(24, 20, 16),
     backbones=("resnet8_tiny", "resnet8_tiny"),
@@ -26,12 +26,14 @@ MODEL = ModelConfig(
     policy=PolicyConfig("resnet8_tiny", 16, hidden_size=8),
     dropout=0.0,
 )
+MODEL = ARNet(CONFIG)
+LOSSES = MODEL.usual_losses("joint")
 VIDEOS, FRAMES = 3, 4
 
 
 @functools.cache
 def _variables() -> Any:
-    return jax.jit(lambda key: init_variables(MODEL, key))(jax.random.key(0))
+    return jax.jit(MODEL.initial_variables)(jax.random.key(0))
 
 
 def _frames() -> jax.Array:
@@ -39,34 +41,32 @@ def _frames() -> jax.Array:
     return jnp.asarray(rng.integers(0, 256, (VIDEOS, FRAMES, 24, 24, 3), np.uint8))
 
 
-def _mode() -> Mode:
-    return Mode(train=True, keys=jax.random.split(jax.random.key(1), VIDEOS))
+def _mode(actions: jax.Array) -> Mode:
+    """Training under imposed actions and a frozen policy."""
+    keys = jax.random.split(jax.random.key(1), VIDEOS)
+    return Mode(train=True, frozen=("policy",), keys=keys, decide=Forced(actions))
 
 
 @functools.partial(jax.jit, static_argnums=2)
-def _routed(params: Any, proposals: jax.Array, chunk: int) -> tuple[jax.Array, Any, Any]:
+def _routed(params: Any, actions: jax.Array, chunk: int) -> tuple[jax.Array, Any, Any]:
     """Logits, gradient of a function of them, and statistics."""
 
     def loss(params: Any) -> tuple[jax.Array, tuple]:
         variables = {**_variables(), "params": params}
-        logits, _, stats = predict_routed(
-            build_model(MODEL), variables, _frames(), _mode(), chunk, None, proposals=proposals
+        prediction, stats = predict_routed(
+            MODEL.module(), variables, _frames(), _mode(actions), chunk, None
         )
-        return jnp.sum(jnp.sin(logits)), (logits, stats)
+        return jnp.sum(jnp.sin(prediction.logits)), (prediction.logits, stats)
 
     grads, (logits, stats) = jax.grad(loss, has_aux=True)(params)
     return logits, grads, stats
 
 
 @jax.jit
-def _masked(params: Any, proposals: jax.Array) -> tuple[jax.Array, Any, Any]:
+def _masked(params: Any, actions: jax.Array) -> tuple[jax.Array, Any, Any]:
     def loss(params: Any) -> tuple[jax.Array, tuple]:
-        prediction, updated = build_model(MODEL).apply(
-            {**_variables(), "params": params},
-            _frames(),
-            _mode(),
-            proposals=proposals,
-            mutable=["batch_stats"],
+        prediction, updated = MODEL.module().apply(
+            {**_variables(), "params": params}, _frames(), _mode(actions), mutable=["batch_stats"]
         )
         return jnp.sum(jnp.sin(prediction.logits)), (prediction.logits, updated["batch_stats"])
 
@@ -84,9 +84,9 @@ def _close(found: Any, expected: Any) -> None:
 
 def test_all_frames_for_one_network_are_the_masked_form() -> None:
     """Every frame chosen and in one chunk: BatchNorm sees the same frames in both forms."""
-    proposals = jnp.full((VIDEOS, FRAMES), 1)
+    actions = jnp.full((VIDEOS, FRAMES), 1)
     params = _variables()["params"]
-    found, expected = _routed(params, proposals, 64), _masked(params, proposals)
+    found, expected = _routed(params, actions, 64), _masked(params, actions)
     _close(found[0], expected[0])
     _close(found[1]["backbone_1"], expected[1]["backbone_1"])
     _close(found[2]["backbone_1"], expected[2]["backbone_1"])
@@ -108,7 +108,9 @@ def test_a_network_trains_on_its_chosen_frames_as_on_a_batch_of_them() -> None:
     own = {kind: tree["backbone_0"] for kind, tree in _variables().items()}
     x = prepare_frames(_frames().reshape(-1, 24, 24, 3), 24)[chosen]
     _, expected = jax.jit(
-        lambda v, x: frame_classifier(MODEL, 0).apply(v, x, train=True, mutable=["batch_stats"])
+        lambda v, x: frame_classifier(CONFIG, CONFIG.backbones[0]).apply(
+            v, x, train=True, mutable=["batch_stats"]
+        )
     )(own, x)
     _close(stats["backbone_0"], expected["batch_stats"])
     assert np.isfinite(logits).all()
@@ -163,9 +165,9 @@ def test_chosen_frames_and_no_others_are_computed(count: int) -> None:
 
 def test_the_routed_form_wants_a_policy_that_is_fixed() -> None:
     with pytest.raises(UserError, match=r"stages\.s\.routing: 'routed' .*freeze it"):
-        Config(stages={"s": StageConfig(routing="routed")})
-    fixed = StageConfig(routing="routed", freeze_policy="all")
+        Config(stages={"s": ARNetStage(losses=LOSSES, routing="routed")})
+    fixed = ARNetStage(losses=LOSSES, routing="routed", freeze_policy="all")
     Config(stages={"s": fixed}, stage_order=("s",))
-    uniform = dataclasses.replace(MODEL, approach="random_policy")
-    with pytest.raises(UserError, match=r"stages\.s\.routing: approach 'random_policy'"):
-        Config(model=uniform, stages={"s": fixed}, stage_order=("s",))
+    values = {"method": "random_policy", "stages": {"s": {"routing": "routed"}}}
+    with pytest.raises(UserError, match=r"stages\.s\.routing: unknown field"):
+        Config.from_dict(values)

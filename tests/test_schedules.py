@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ar_net_jax.ops.gumbel import temperature
 from ar_net_jax.training import schedules
 
 
@@ -54,7 +55,7 @@ def test_bad_settings_are_named() -> None:
 def test_temperature_is_the_papers_exponential() -> None:
     epochs = jnp.arange(51.0)
     expected = 5.0 * np.exp(-0.045 * np.arange(51))
-    np.testing.assert_allclose(jax.jit(schedules.temperature)(epochs), expected, rtol=1e-6)
+    np.testing.assert_allclose(jax.jit(temperature)(epochs), expected, rtol=1e-6)
     # The fine-tune script starts at .6309, the temperature of epoch 46.
-    assert float(schedules.temperature(46)) == pytest.approx(0.6309, abs=1e-4)
-    assert float(schedules.temperature(2, tau0=1.0, rate=-1.0)) == pytest.approx(math.exp(-2))
+    assert float(temperature(46)) == pytest.approx(0.6309, abs=1e-4)
+    assert float(temperature(2, tau0=1.0, rate=-1.0)) == pytest.approx(math.exp(-2))

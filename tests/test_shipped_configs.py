@@ -1,6 +1,5 @@
 """Every shipped config, in every variant: valid, buildable, and able to take a training step."""
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,17 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ar_net_jax.costs.model_costs import model_cost_table
 
-from ar_net_jax.config.files import config_path, load_config, shipped_configs
+from ar_net_jax.config.files import config_path, shipped_configs
 from ar_net_jax.errors import UserError
-from ar_net_jax.experiment import Config
-from ar_net_jax.methods.registry import build_model, init_variables
-from ar_net_jax.training import parts as stages
-from ar_net_jax.training.optimizer import make_optimizer
-from ar_net_jax.training.schedules import learning_rate
+from ar_net_jax.experiment import Config, load_config
+from ar_net_jax.runtime.mesh import make_mesh
+from ar_net_jax.training.program import build_program
 from ar_net_jax.training.state import TrainState
-from ar_net_jax.training.steps import make_train_step
 
 
 def _variants(name: str) -> list[str]:
@@ -34,20 +29,30 @@ BUILT = [s for s in SPECS if s.startswith(("activitynet", "demo")) or ":" not in
 
 def _shrunk(config: Config, *, keep_backbones: bool = False) -> Config:
     """The same set-up at a small size: resolutions, and unless kept, backbones."""
-    model, policy = config.model, config.model.policy
-    count = len(model.resolutions)
-    resolutions = tuple(range(16 + 8 * (count - 1), 15, -8))
-    small = dataclasses.replace(
-        policy,
-        resolution=resolutions[-1] if policy.is_action else 16,
-        backbone=policy.backbone if keep_backbones else "resnet8_tiny",
-        hidden_size=8,
-    )
-    backbones = model.backbones if keep_backbones else ("resnet8_tiny",) * len(model.backbones)
-    model = dataclasses.replace(
-        model, num_classes=4, resolutions=resolutions, backbones=backbones, policy=small
-    )
-    return dataclasses.replace(config, model=model)
+    values = config.to_dict()
+    model = values["model"]
+    model["num_classes"] = 4
+    tiny = "resnet8_tiny"
+    if "hidden_size" in model:
+        model["hidden_size"] = 8
+    if "resolution" in model:
+        model["resolution"] = 24
+    if "sampler_resolution" in model:
+        model["sampler_resolution"] = 16
+    if "resolutions" in model:
+        count, policy = len(model["resolutions"]), model["policy"]
+        model["resolutions"] = tuple(range(16 + 8 * (count - 1), 15, -8))
+        lowest = model["resolutions"][-1] if policy["is_action"] else 16
+        policy.update(resolution=lowest, hidden_size=8)
+        if not keep_backbones:
+            policy["backbone"] = tiny
+            model["backbones"] = (tiny,) * len(model["backbones"])
+    if not keep_backbones:
+        for field in ("backbone", "sampler"):
+            if field in model:
+                model[field] = tiny
+    values["pretrained"]["weights"] = {}
+    return Config.from_dict(values)
 
 
 def _fake(path: tuple, shape: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -59,7 +64,8 @@ def _fake(path: tuple, shape: jax.ShapeDtypeStruct) -> np.ndarray:
 
 def _prepare_step(config: Config, name: str) -> tuple[Callable, TrainState, dict]:
     """The training step of a stage, a state for it and a fake batch."""
-    size = config.model.image_size
+    method, stage = config.build_method(), config.stages[name]
+    size = method.image_size
     rng = np.random.default_rng(0)
     batch = {
         "frames": rng.integers(0, 256, (2, 3, size, size, 3), np.uint8),
@@ -67,21 +73,11 @@ def _prepare_step(config: Config, name: str) -> tuple[Callable, TrainState, dict
         "example_id": np.arange(2, dtype=np.int32),
         "epoch": np.zeros(2, np.int32),
     }
-    stage = config.stages[name]
-    shapes = jax.eval_shape(
-        lambda key: stages.initial_variables(config, stage, key), jax.random.key(0)
-    )
+    shapes = jax.eval_shape(lambda key: method.initial_variables(key, stage), jax.random.key(0))
     variables = jax.tree_util.tree_map_with_path(_fake, shapes)
-    schedule = learning_rate(stage.schedule, stage.learning_rate, 10, stage.epochs)
-    optimizer = make_optimizer(
-        config.optimizer, schedule, variables["params"], lambda path: stages.part_of(stage, path)
-    )
-    costs = jnp.asarray(model_cost_table(config.model).actions, jnp.float32)
-    model = build_model(config.model)
-    step = make_train_step(
-        config, stage, model, optimizer, costs, seed=0, tau_start=1.0, steps_per_epoch=10
-    )
-    return step, TrainState.create(variables, optimizer), batch
+    index = config.stage_order.index(name)
+    program = build_program(config, index, variables["params"], make_mesh(), steps_per_epoch=10)
+    return program.step, TrainState.create(variables, program.optimizer), batch
 
 
 def _take_step(config: Config, name: str) -> None:
@@ -104,9 +100,10 @@ def test_config_is_valid(spec: str) -> None:
 @pytest.mark.parametrize("spec", BUILT)
 def test_model_of_a_config_has_shapes_and_costs(spec: str) -> None:
     config = load_config(spec)
-    shapes = jax.eval_shape(lambda key: init_variables(config.model, key), jax.random.key(0))
+    method = config.build_method()
+    shapes = method.variable_shapes()
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(shapes["params"]))
-    assert model_cost_table(config.model).per_frame(np.eye(1, len(config.model.space.names))) > 0
+    assert method.choice_gflops()[0] > 0
 
 
 @pytest.mark.parametrize("spec", [s for s in BUILT if s.startswith("demo")])

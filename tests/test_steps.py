@@ -10,29 +10,53 @@ import numpy as np
 import optax
 import pytest
 
-from ar_net_jax.config.model import ModelConfig, OptimizerConfig, PolicyConfig, StageConfig
+from ar_net_jax.config.optimizer import OptimizerConfig
 from ar_net_jax.experiment import Config
 from ar_net_jax.inference.step import make_predict_step
-from ar_net_jax.methods.registry import build_model, init_variables
-from ar_net_jax.training import parts as stages
+from ar_net_jax.losses import Accuracy, Efficiency, Separate
+from ar_net_jax.losses import Uniform as UniformUsage
+from ar_net_jax.methods import Method
+from ar_net_jax.methods.ar_net import ARNet, ARNetConfig, ARNetStage
+from ar_net_jax.methods.uniform import Uniform, UniformConfig
+from ar_net_jax.modules.policy import PolicyConfig
+from ar_net_jax.training import parts
 from ar_net_jax.training.optimizer import make_optimizer
+from ar_net_jax.training.stage_loss import StageLoss
 from ar_net_jax.training.state import Best, TrainState
 from ar_net_jax.training.steps import make_train_step
 
 VIDEOS, FRAMES, CLASSES = 4, 4, 3
 POLICY = PolicyConfig("resnet8_tiny", 16, hidden_size=8)
-AR_NET = ModelConfig(
-    num_classes=CLASSES,
-    resolutions=(24, 16),
-    backbones=("resnet8_tiny",),
-    skips=(1, 2),
-    policy=POLICY,
+
+
+class OneGFLOP(ARNet):
+    """An AR-Net whose high resolution costs just 1 GFLOP, and the other choices nothing."""
+
+    def choice_gflops(self, convention: Any = None, **kwargs: bool) -> np.ndarray:
+        """1 for 24 px."""
+        return np.array([1.0, 0.0, 0.0, 0.0])
+
+
+AR_NET = OneGFLOP(
+    ARNetConfig(
+        num_classes=CLASSES,
+        resolutions=(24, 16),
+        backbones=("resnet8_tiny",),
+        skips=(1, 2),
+        policy=POLICY,
+    )
 )
 # A bound that clips, so that a norm shared between networks would show.
 OPTIMIZER = OptimizerConfig(clip_norm=0.2)
-WARMUP = StageConfig("separate", epochs=2, learning_rate=0.1, train_policy_features=True)
-JOINT = StageConfig("joint", epochs=2, learning_rate=0.1)
-GFLOPS = jnp.array([1.0, 0.0, 0.0, 0.0])
+WARMUP = ARNetStage(
+    "separate",
+    {"separate": Separate()},
+    epochs=2,
+    learning_rate=0.1,
+    train_policy_features=True,
+)
+LOSSES = {"accuracy": Accuracy(0.9), "efficiency": Efficiency(0.1), "uniform": UniformUsage(0.3)}
+JOINT = ARNetStage("joint", LOSSES, epochs=2, learning_rate=0.1)
 
 
 def _batch(step: int) -> dict[str, jax.Array]:
@@ -47,13 +71,12 @@ def _batch(step: int) -> dict[str, jax.Array]:
     return jax.tree.map(jnp.asarray, batch)
 
 
-def _shapes(model: ModelConfig) -> Any:
-    init = functools.partial(init_variables, model, separate=True, with_policy=True)
-    return jax.eval_shape(init, jax.random.key(0))
+def _shapes(method: Method) -> Any:
+    return jax.eval_shape(lambda key: method.initial_variables(key, WARMUP), jax.random.key(0))
 
 
 @functools.cache
-def _initial(model: ModelConfig) -> Any:
+def _initial(method: Method) -> Any:
     """Random weights, drawn by numpy because that needs no compilation."""
     rng = np.random.default_rng(0)
 
@@ -63,37 +86,33 @@ def _initial(model: ModelConfig) -> Any:
         size = 0.1 if x.ndim == 1 else np.prod(x.shape[:-1]) ** -0.5
         return (rng.normal(size=x.shape) * size).astype(np.float32)
 
-    return jax.tree_util.tree_map_with_path(fill, _shapes(model))
+    return jax.tree_util.tree_map_with_path(fill, _shapes(method))
 
 
-@functools.cache
-def _step(model: ModelConfig, stage: StageConfig, seed: int = 5) -> tuple[Any, Any]:
-    """The compiled step of a stage, and its optimizer."""
-    config = Config(model=model, optimizer=OPTIMIZER)
-    optimizer = make_optimizer(
-        OPTIMIZER,
-        optax.constant_schedule(stage.learning_rate),
-        _shapes(model)["params"],
-        lambda path: stages.part_of(stage, path),
-    )
-    step = make_train_step(
-        config,
-        stage,
-        build_model(model),
-        optimizer,
-        GFLOPS[: model.space.num_actions],
-        seed=seed,
-        tau_start=5.0,
-        steps_per_epoch=2,
-    )
-    return step, optimizer
+def _step(method: Method, stage: ARNetStage, seed: int = 5) -> tuple[Any, Any]:
+    """The compiled step of a stage, and its optimizer; compiled once for each."""
+    key = (method, repr(stage), seed)
+    if key not in _STEPS:
+        optimizer = make_optimizer(
+            OPTIMIZER,
+            optax.constant_schedule(stage.learning_rate),
+            _shapes(method)["params"],
+            part_of=lambda path: method.part_of(stage, path),
+            heads=method.head_names(),
+        )
+        step = make_train_step(StageLoss(method, stage, seed), optimizer, steps_per_epoch=2)
+        _STEPS[key] = step, optimizer
+    return _STEPS[key]
+
+
+_STEPS: dict[tuple, tuple[Any, Any]] = {}
 
 
 def _train(
-    model: ModelConfig, stage: StageConfig, steps: int = 3, variables: Any = None
+    method: Method, stage: ARNetStage, steps: int = 3, variables: Any = None
 ) -> tuple[TrainState, list[dict[str, float]]]:
-    step, optimizer = _step(model, stage)
-    variables = jax.tree.map(jnp.array, _initial(model) if variables is None else variables)
+    step, optimizer = _step(method, stage)
+    variables = jax.tree.map(jnp.array, _initial(method) if variables is None else variables)
     state, metrics = TrainState.create(variables, optimizer), []
     for index in range(steps):
         state, found = step(state, _batch(index))
@@ -113,14 +132,20 @@ def _changed(before: Any, after: Any) -> bool | None:
 def test_training_all_separately_equals_training_each_by_itself() -> None:
     together, metrics = _train(AR_NET, WARMUP)
     alone = {
-        "backbone_0": ModelConfig("uniform", CLASSES, (24,), ("resnet8_tiny",), (), POLICY),
-        "policy": ModelConfig("ar_net", CLASSES, (16,), (), (1, 2, 3), POLICY),
+        "backbone_0": Uniform(
+            UniformConfig(num_classes=CLASSES, backbone="resnet8_tiny", resolution=24)
+        ),
+        "policy": ARNet(
+            ARNetConfig(
+                num_classes=CLASSES, resolutions=(16,), backbones=(), skips=(1, 2, 3), policy=POLICY
+            )
+        ),
     }
     initial = _initial(AR_NET)
-    for name, model in alone.items():
+    for name, method in alone.items():
         # The frames are the same, larger than this model needs: it shrinks them itself.
         start = {kind: {name: tree[name]} for kind, tree in initial.items()}
-        state, own = _train(model, WARMUP, variables=start)
+        state, own = _train(method, WARMUP, variables=start)
         for kind in ("params", "batch_stats"):
             trained, expected = getattr(together, kind)[name], getattr(state, kind)[name]
             for part in {"backbone", "head", "lowest_head"} & set(expected):
@@ -162,20 +187,20 @@ def test_freezing_the_policy(freeze: str, params: bool, statistics: bool) -> Non
     assert _changed(before["params"]["backbone_0"], state.params["backbone_0"]) is True
     assert _changed(before["batch_stats"]["backbone_0"], state.batch_stats["backbone_0"]) is True
     for found in metrics:
-        usage = [found[f"usage/{name}"] for name in AR_NET.space.names]
+        usage = [found[f"usage/{name}"] for name in AR_NET.choices.names]
         assert sum(usage) == pytest.approx(1)
-        parts = [found[f"loss/{name}"] for name in ("accuracy", "efficiency", "uniform")]
-        assert found["loss"] == pytest.approx(np.dot([0.9, 0.1, 0.3], parts), rel=1e-5)
-        assert parts[1] == pytest.approx(usage[0], rel=1e-5), "1 GFLOP for the 24 px, 0 for others"
+        terms = [found[f"loss/{name}"] for name in ("accuracy", "efficiency", "uniform")]
+        assert found["loss"] == pytest.approx(np.dot([0.9, 0.1, 0.3], terms), rel=1e-5)
+        assert terms[1] == pytest.approx(usage[0], rel=1e-5), "1 GFLOP for the 24 px, 0 for others"
 
 
 def test_the_networks_own_losses_are_those_of_a_separate_stage() -> None:
-    stage = dataclasses.replace(JOINT, separate_weight=0.5)
+    stage = dataclasses.replace(JOINT, losses={**LOSSES, "separate": Separate(0.5)})
     state, (found,) = _train(AR_NET, stage, steps=1)
     _, (separate,) = _train(AR_NET, WARMUP, steps=1)
     assert found["loss/separate"] == pytest.approx(separate["loss"], rel=1e-5)
-    parts = [found[f"loss/{name}"] for name in ("accuracy", "efficiency", "uniform", "separate")]
-    assert found["loss"] == pytest.approx(np.dot([0.9, 0.1, 0.3, 0.5], parts), rel=1e-5)
+    terms = [found[f"loss/{name}"] for name in ("accuracy", "efficiency", "uniform", "separate")]
+    assert found["loss"] == pytest.approx(np.dot([0.9, 0.1, 0.3, 0.5], terms), rel=1e-5)
     plain, _ = _train(AR_NET, JOINT, steps=1)
     assert _changed(plain.params["backbone_0"], state.params["backbone_0"]) is not False
 
@@ -209,7 +234,7 @@ def test_evaluation_ignores_padding_rows_and_the_order_of_rows() -> None:
     shuffled["frames"] = shuffled["frames"].at[3].set(0)
     shuffled["example_id"] = shuffled["example_id"].at[3].set(-1)
     other = predict(_initial(AR_NET), shuffled)
-    np.testing.assert_allclose(other["logits"][:3], whole["logits"][order[:3]], atol=1e-6)
+    np.testing.assert_allclose(other.logits[:3], whole.logits[order[:3]], atol=1e-6)
 
 
 # --- What a stage starts from and hands on ------------------------------------------------------
@@ -248,25 +273,25 @@ def test_the_best_epoch_is_kept_for_each_part_by_itself() -> None:
 def test_a_stage_takes_over_what_fits_by_name_and_shape() -> None:
     fresh = {"params": {"a": {"w": np.zeros(2), "b": np.zeros(3)}, "new": {"w": np.zeros(1)}}}
     earlier = {"params": {"a": {"w": np.ones(2), "b": np.ones(4)}, "gone": {"w": np.ones(1)}}}
-    variables, taken = stages.take_over(fresh, earlier)
+    variables, taken = parts.restore_partial(fresh, earlier)
     assert taken == 1
     assert {k: v.tolist() for k, v in variables["params"]["a"].items()} == {
         "w": [1.0, 1.0],
         "b": [0.0, 0.0, 0.0],
     }
     assert set(variables["params"]) == {"a", "new"}
-    assert stages.take_over(fresh, None) == (fresh, 0)
+    assert parts.restore_partial(fresh, None) == (fresh, 0)
 
 
 def test_only_what_is_missing_is_drawn_and_as_it_would_be_with_the_rest() -> None:
     key = jax.random.key(3)
-    draw = functools.partial(init_variables, AR_NET)
+    draw = AR_NET.initial_variables
     shapes, all_drawn = jax.eval_shape(draw, key), jax.jit(draw)(key)
     earlier = jax.tree.map(lambda x: np.full(x.shape, 7, x.dtype), shapes)
     del earlier["params"]["backbone_0"]
-    variables, taken = stages.take_over(shapes, earlier)
+    variables, taken = parts.restore_partial(shapes, earlier)
     assert taken == len(jax.tree.leaves(earlier)) < len(jax.tree.leaves(shapes))
-    variables = stages.draw_missing(variables, draw, key)
+    variables = parts.draw_missing(variables, draw, key)
     drawn = variables["params"].pop("backbone_0")
     jax.tree.map(np.testing.assert_array_equal, drawn, all_drawn["params"]["backbone_0"])
     assert np.ptp(drawn["backbone"]["conv1"]["kernel"]) > 0
@@ -274,7 +299,7 @@ def test_only_what_is_missing_is_drawn_and_as_it_would_be_with_the_rest() -> Non
 
 
 def test_each_stage_and_seed_draws_its_own_randomness() -> None:
-    seeds = {stages.stage_seed(Config(seed=s), index) for s in range(3) for index in range(3)}
+    seeds = {parts.stage_seed(Config(seed=s), index) for s in range(3) for index in range(3)}
     assert len(seeds) == 9
     assert all(0 <= seed < 2**31 for seed in seeds)
-    assert stages.stage_seed(Config(seed=1), 2) == stages.stage_seed(Config(seed=1), 2)
+    assert parts.stage_seed(Config(seed=1), 2) == parts.stage_seed(Config(seed=1), 2)

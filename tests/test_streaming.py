@@ -7,16 +7,17 @@ import jax
 import numpy as np
 import pytest
 
-from ar_net_jax.config.model import ModelConfig, PolicyConfig
 from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config
 from ar_net_jax.inference.model import Model
-from ar_net_jax.methods.registry import build_model, init_variables
+from ar_net_jax.methods.ar_net import ARNet, ARNetConfig
+from ar_net_jax.methods.uniform import Uniform, UniformConfig
 from ar_net_jax.modules.frame_runner import EVALUATION
+from ar_net_jax.modules.policy import PolicyConfig
 
 LENGTH = 24
 POLICY = PolicyConfig("resnet8_tiny", resolution=16, hidden_size=8)
-PAPER = ModelConfig(
+PAPER = ARNetConfig(
     num_classes=5,
     resolutions=(32, 24, 16),
     backbones=("resnet8_tiny", "resnet8_tiny"),
@@ -35,11 +36,12 @@ SKIPPING_ONLY = dataclasses.replace(
 
 
 @functools.cache
-def _model(config: ModelConfig, seed: int) -> Model:
+def _model(config: ARNetConfig, seed: int) -> Model:
     """A model whose decisions vary from frame to frame."""
-    variables = jax.jit(functools.partial(init_variables, config))(jax.random.key(seed))
+    method = ARNet(config)
+    variables = jax.jit(method.initial_variables)(jax.random.key(seed))
     policy = variables["params"]["policy"]
-    look = functools.partial(build_model(config).apply, method="policy_features")
+    look = functools.partial(method.module().apply, method="policy_features")
     features = jax.jit(look)(variables, _video(seed)[None], EVALUATION)[0]
     # Centred and wide, what enters the LSTM moves its gates, and so the decisions.
     policy["lstm"]["kernel_ih"] *= 30.0
@@ -57,7 +59,7 @@ def _video(seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("config", [PAPER, RELEASED, SKIPPING_ONLY])
-def test_frame_by_frame_equals_the_clip(config: ModelConfig, seed: int) -> None:
+def test_frame_by_frame_equals_the_clip(config: ARNetConfig, seed: int) -> None:
     model, video = _model(config, seed), _video(seed)
     clip = model(video[None], routing="masked")
     stream = model.stream()
@@ -72,7 +74,7 @@ def test_frame_by_frame_equals_the_clip(config: ModelConfig, seed: int) -> None:
 @pytest.mark.parametrize(
     ("config", "on_covered"), [(PAPER, ()), (RELEASED, ("policy",))], ids=["paper", "released"]
 )
-def test_frames_call_only_what_they_need(config: ModelConfig, on_covered: tuple) -> None:
+def test_frames_call_only_what_they_need(config: ARNetConfig, on_covered: tuple) -> None:
     model = _model(config, 0)
     stream, video = model.stream(), _video(0)
     steps = [stream.push(frame) for frame in video]
@@ -109,7 +111,7 @@ def test_no_frame_compiles_and_a_reset_starts_over() -> None:
 def test_bad_frames_and_models_are_named() -> None:
     with pytest.raises(ValueError, match=r"uint8 \[32, 32, 3\].*\[16, 16, 3\]"):
         _model(PAPER, 0).stream().push(np.zeros((16, 16, 3), np.uint8))
-    uniform = ModelConfig("uniform", 5, (32,), ("resnet8_tiny",), ())
-    variables = init_variables(uniform, jax.random.key(0))
-    with pytest.raises(UserError, match="only 'ar_net'"):
-        Model(Config(model=uniform), variables).stream()
+    config = UniformConfig(num_classes=5, resolution=32, backbone="resnet8_tiny")
+    variables = Uniform(config).initial_variables(jax.random.key(0))
+    with pytest.raises(UserError, match="'uniform' does not take a video frame by frame"):
+        Model(Config(method="uniform", model=config), variables).stream()

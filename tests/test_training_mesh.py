@@ -10,26 +10,28 @@ import pytest
 SCRIPT = """
 import dataclasses, json
 import jax, jax.numpy as jnp, numpy as np, optax
-from ar_net_jax.experiment import Config
-from ar_net_jax.config.model import ModelConfig, OptimizerConfig, PolicyConfig, StageConfig
+from ar_net_jax.config.optimizer import OptimizerConfig
 from ar_net_jax.backbones import layers
 from ar_net_jax.backbones import resnet
-from ar_net_jax.methods.registry import build_model, init_variables
+from ar_net_jax.methods.ar_net import ARNet, ARNetConfig, ARNetStage
+from ar_net_jax.modules.policy import PolicyConfig
 from ar_net_jax.runtime import mesh as devices
-from ar_net_jax.training import parts as stages
 from ar_net_jax.training.optimizer import make_optimizer
+from ar_net_jax.training.stage_loss import StageLoss
 from ar_net_jax.training.state import TrainState, state_shardings
 from ar_net_jax.training.steps import make_train_step
 
-MODEL = ModelConfig(
+METHOD = ARNet(ARNetConfig(
     num_classes=3, resolutions=(24, 16), backbones=("resnet8_tiny",), skips=(1, 2),
     policy=PolicyConfig("resnet8_tiny", 16, hidden_size=8),
+))
+JOINT = ARNetStage(
+    "joint", ARNet.usual_losses("joint"), learning_rate=0.05, tau_start=2.0, tau_decay=0.0
 )
-JOINT = StageConfig("joint", learning_rate=0.05)
 ROUTED = dataclasses.replace(JOINT, freeze_policy="all", routing="routed", routed_chunk=3)
 MESH = devices.make_mesh()
 VARIABLES = jax.device_get(
-    jax.jit(lambda k: init_variables(MODEL, k))(jax.random.key(0))
+    jax.jit(METHOD.initial_variables)(jax.random.key(0))
 )
 
 def batch(step):
@@ -42,18 +44,18 @@ def batch(step):
     }
 
 def train(stage, mesh, steps=3, **fields):
-    config = Config(model=MODEL, optimizer=OptimizerConfig(**fields))
+    config = OptimizerConfig(**fields)
     optimizer = make_optimizer(
-        config.optimizer, optax.constant_schedule(0.05), VARIABLES["params"],
-        lambda path: stages.part_of(stage, path),
+        config, optax.constant_schedule(0.05), VARIABLES["params"],
+        part_of=lambda path: METHOD.part_of(stage, path), heads=METHOD.head_names(),
     )
     step = make_train_step(
-        config, stage, build_model(MODEL), optimizer, jnp.array([1.0, 0, 0, 0]),
-        seed=1, tau_start=2.0, steps_per_epoch=4, mesh=mesh,
+        StageLoss(METHOD, stage, 1, mesh), optimizer, mesh, steps_per_epoch=4,
+        micro_batches=config.micro_batches, shard_state=config.shard_state,
     )
     state = TrainState.create(jax.tree.map(jnp.array, VARIABLES), optimizer)
     if mesh is not None:
-        shard = config.optimizer.shard_state
+        shard = config.shard_state
         state = jax.device_put(state, state_shardings(state, mesh, shard_optimizer=shard))
     losses = []
     for index in range(steps):

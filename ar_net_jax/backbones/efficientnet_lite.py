@@ -15,7 +15,7 @@ from ar_net_jax.ops.resize import Normalisation
 NORMALISATION = Normalisation((127 / 255,) * 3, (128 / 255,) * 3)
 """(x - 127) / 128 of a pixel from 0 to 255, with which the authors trained."""
 
-_TENSORFLOW = Trained(("same",), "tensorflow")
+_TENSORFLOW = Trained(("same", "static"), "tensorflow")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -67,7 +67,7 @@ class Entry:
     def title(self) -> str:
         """Of the row."""
         title = self.method.title
-        if self.role == "uniform":
+        if self.role == "reference":
             title += f", {self.num_frames} frame{'' if self.num_frames == 1 else 's'}"
         if self.usage_name:
             title += f", {self.usage_name.replace(',', ' ')}"
@@ -87,6 +87,11 @@ class Source:
     spec: str | None
     checkpoint: str | None
 
+    @property
+    def name(self) -> str:
+        """Of the config, or else of the folder."""
+        return self.spec or self.checkpoint or ""
+
 
 def split_names(configs: str | None, checkpoints: str | None) -> list[Source]:
     """Reads `--configs` and `--checkpoints`.
@@ -102,7 +107,7 @@ def split_names(configs: str | None, checkpoints: str | None) -> list[Source]:
     Raises:
         UserError: neither, or not as many checkpoints as configs.
     """
-    folders = checkpoints.split(",") if checkpoints else []
+    folders: list[str] = checkpoints.split(",") if checkpoints else []
     if not configs:
         if not all(folders) or not folders:
             raise UserError("give --configs, or --checkpoints, or one checkpoint for each config")
@@ -120,7 +125,7 @@ def split_names(configs: str | None, checkpoints: str | None) -> list[Source]:
             f"--checkpoints: {len(folders)} given for {len(specs)} configs ({' '.join(specs)}); "
             "give one for each, an empty one for fresh weights"
         )
-    return [Source(s, f or None) for s, f in zip(specs, folders or [None] * len(specs))]
+    return [Source(s, f or None) for s, f in zip(specs, folders or [""] * len(specs))]
 
 
 def read_entries(
@@ -149,15 +154,16 @@ def read_entries(
     for source in sources:
         config, variables, data = _read(source, overrides, split)
         count, traits = num_frames or config.data.num_frames, config.build_method().traits
-        spec = source.spec or source.checkpoint
-        entry = Entry(spec, config, variables, count, form if traits.adaptive else None, split=data)
+        entry = Entry(
+            source.name, config, variables, count, form if traits.adaptive else None, split=data
+        )
         if not traits.steerable:
             found.append(entry)
             continue
         if not usages and data is None:
             raise UserError(
-                f"{spec}: without videos, or untrained, its policy says nothing about its cost; "
-                "give --usage (such as half), or a checkpoint and its config.data.data_dir"
+                f"{source.name}: without videos, or untrained, its policy says nothing about its "
+                "cost; give --usage (such as half), or a checkpoint and its config.data.data_dir"
             )
         # What a model scores under decisions that are not its own means nothing.
         found += [_imposed(entry, usage) for usage in usages] or [entry]
@@ -169,7 +175,7 @@ def _read(
 ) -> tuple[Config, Any, VideoSource | None]:
     """Config, variables, and the split where there is one for a trained model."""
     if source.checkpoint is None:
-        config = load_config(source.spec, overrides)
+        config = load_config(source.name, overrides)
         return config, fresh_variables(config.build_method()), None
     config, variables = load_config_and_variables(source.checkpoint)
     if source.spec:
@@ -192,11 +198,12 @@ def fresh_variables(method: Method[Any]) -> Any:
     """
     rng = np.random.default_rng(0)
 
-    def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+    def draw(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
         if len(leaf.shape) < 2:
             return np.full(leaf.shape, path[-1].key in ("scale", "var"), leaf.dtype)
         scale = np.sqrt(2 / np.prod(leaf.shape[:-1]))
-        return (scale * rng.standard_normal(leaf.shape, np.float32)).astype(leaf.dtype)
+        drawn: np.ndarray = scale * rng.standard_normal(leaf.shape, np.float32)
+        return drawn.astype(leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(draw, method.variable_shapes())
 
@@ -221,7 +228,7 @@ def _with_references(entries: list[Entry]) -> list[Entry]:
     """
     references: dict[Hashable, Entry] = {}
     for entry in entries:
-        if entry.role == "uniform":
+        if entry.role == "reference":
             references.setdefault(_uniform_key(entry), entry)
     others = [e for e in entries if not any(e is given for given in references.values())]
     for entry in others:

@@ -48,7 +48,7 @@ def describe_machine() -> Machine:
         device_kind=jax.devices()[0].device_kind,
         devices=jax.device_count(),
         xla_flags=os.environ.get("XLA_FLAGS", ""),
-        matmul_precision=jax.config.jax_default_matmul_precision,
+        matmul_precision=jax.config.jax_default_matmul_precision,  # type: ignore[attr-defined]
     )
 
 

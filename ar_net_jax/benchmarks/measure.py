@@ -4,6 +4,7 @@ import dataclasses
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,7 +17,7 @@ from ar_net_jax.data.video import read_video
 from ar_net_jax.inference.step import Request, Result, Routing
 from ar_net_jax.ops.routing import Chunks
 from ar_net_jax.runtime.mesh import make_mesh, sharded
-from ar_net_jax.runtime.timing import Call, time_interleaved
+from ar_net_jax.runtime.timing import Call, time_interleaved, wait
 
 # Calls of each form, after the first, that tell the faster one.
 _TRIALS = 2
@@ -70,7 +71,7 @@ class Measurement:
     form: Routing
     program: Program
     results: list[Result]
-    trials: dict[str, float] = dataclasses.field(default_factory=dict)
+    trials: dict[Routing, float] = dataclasses.field(default_factory=dict)
     batch: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
     single: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
     decoded: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
@@ -104,20 +105,20 @@ class _Runner:
         draws = settings.repetitions if entry.method.traits.draws else 1
         self._count = max(len(self._videos), draws)
         self._requests = [self._request(i) for i in range(self._count)]
+        forms: tuple[Routing, ...] = (form,) if form else ("routed", "masked")
         compiled = {
-            name: programs.get(entry, name, self._requests[0], alone=False)
-            for name in ([form] if form else ["routed", "masked"])
+            name: programs.get(entry, name, self._requests[0], alone=False) for name in forms
         }
-        trials = {}
         for program in compiled.values():
-            jax.block_until_ready(program.call(self._requests[0]))
-        if len(compiled) > 1:
+            wait(program.call(self._requests[0]))
+        trials: dict[Routing, float] = {}
+        if form is None:
             calls = {n: lambda i, p=p: p.call(self._requests[0]) for n, p in compiled.items()}
             trials = {n: float(s.min()) for n, s in time_interleaved(calls, _TRIALS).items()}
-            form = min(trials, key=trials.get)
-        self.form, self.program = form, compiled[form]
+        self.form: Routing = form or min(trials, key=trials.__getitem__)
+        self.program = compiled[self.form]
         results = [jax.device_get(self.program.call(request)) for request in self._requests]
-        self.measured = Measurement(entry, form, self.program, results, trials)
+        self.measured = Measurement(entry, self.form, self.program, results, trials)
 
     def _request(self, number: int, rows: slice = slice(None), *, alone: bool = False) -> Request:
         """The number-th input, or some of its videos."""
@@ -138,7 +139,7 @@ class _Runner:
             for row in range(size)
         ]
         program = self._programs.get(self.entry, self.form, requests[0], alone=True)
-        jax.block_until_ready(program.call(requests[0]))
+        wait(program.call(requests[0]))
         return lambda number: program.call(requests[number % len(requests)])
 
     def decoded_call(self, path: Path) -> Call:
@@ -151,7 +152,7 @@ class _Runner:
             clips = [read_video(path, length, size)[0] for _ in range(self._settings.batch)]
             request = self._requests[number % self._count]
             frames = jax.device_put(np.stack(clips), where)
-            return self.program.call(request.replace(frames=frames))
+            return self.program.call(dataclasses.replace(request, frames=frames))
 
         return call
 
@@ -167,11 +168,11 @@ class _Runner:
             self.form,
             self._programs.variables(self.entry, alone=True),
             requests,
-            [result.actions[rows] for result in self.measured.results],
+            [np.asarray(result.actions[rows]) for result in self.measured.results],
         )
         if mesh is not None:
             whole = self._programs.get(self.entry, self.form, requests[0], alone=True)
-            jax.block_until_ready(whole.call(requests[0]))
+            wait(whole.call(requests[0]))
             calls[_WHOLE] = lambda number: whole.call(requests[number % len(requests)])
         return calls
 
@@ -212,7 +213,7 @@ def _time_batches(
     runners: Sequence[_Runner], settings: Settings, extra: Mapping[str, Call]
 ) -> dict[str, np.ndarray]:
     """The large batch and the parts; returns the seconds of the extra calls."""
-    calls: dict[tuple, Call] = {(_EXTRA, name): call for name, call in extra.items()}
+    calls: dict[tuple[Any, Any], Call] = {(_EXTRA, name): call for name, call in extra.items()}
     for i, runner in enumerate(runners):
         calls[i, _BATCH] = runner.batch_call()
         if len(runner.entry.method.networks()) > 1:

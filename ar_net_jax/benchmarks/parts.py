@@ -13,7 +13,7 @@ from ar_net_jax.inference.step import Request, Routing
 from ar_net_jax.methods.timed_parts import TimedPart
 from ar_net_jax.modules.frame_runner import Mode
 from ar_net_jax.ops.routing import Chunks
-from ar_net_jax.runtime.timing import Call
+from ar_net_jax.runtime.timing import Call, wait
 
 Array = jax.Array
 
@@ -58,7 +58,7 @@ class Parts:
         for name, part in parts.items():
             run = self._program(entry, form, name, part)
             inputs = list(zip(given[part.after], taken, strict=True))
-            jax.block_until_ready(run(variables, *inputs[0]))
+            wait(run(variables, *inputs[0]))
             calls[name] = _in_turn(run, variables, inputs)
             if name in needed:
                 given[name] = [run(variables, *values) for values in inputs]

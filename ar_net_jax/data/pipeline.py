@@ -10,7 +10,7 @@ import dataclasses
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 import grain
 import numpy as np
@@ -19,11 +19,13 @@ from PIL import Image
 
 from ar_net_jax.data.augment import eval_clip, random_clip
 from ar_net_jax.data.sampling import eval_indices, train_indices
-from ar_net_jax.data.source import VideoExample, VideoSource
-from ar_net_jax.data.workers import end_with_parent, until_one_dies
+from ar_net_jax.data.source import VideoExample, Videos
+from ar_net_jax.data.workers import exit_with_parent, read_workers
 from ar_net_jax.errors import UserError, first_line
 
 Batch = dict[str, np.ndarray]
+# One example: arrays, and numbers of no dimension.
+_Row = dict[str, np.ndarray | np.generic]
 
 _PADDING = -1
 
@@ -38,7 +40,7 @@ def decode_jpegs(frames: Sequence[bytes], indices: np.ndarray) -> list[Image.Ima
     return [decoded[i] for i in indices.tolist()]
 
 
-def _read(source: VideoSource, example_id: int) -> VideoExample:
+def _read(source: Videos, example_id: int) -> VideoExample:
     """Reads a record; a damaged one is named."""
     try:
         return source[example_id]
@@ -68,7 +70,7 @@ def _pad_labels(labels: np.ndarray, width: int) -> np.ndarray:
 
 def _row(
     example_id: int, epoch: int, frames: np.ndarray, indices: np.ndarray, labels: np.ndarray
-) -> Batch:
+) -> _Row:
     return {
         "frames": frames,
         "labels": labels,
@@ -83,14 +85,14 @@ def _row(
 class _TrainLoader:
     """Loads an example as training sees it; its randomness is its own: (seed, epoch, id)."""
 
-    source: VideoSource
+    source: Videos
     num_frames: int
     image_size: int
     seed: int
     multi_scale: bool
     flip: bool
 
-    def __call__(self, place: tuple[int, int]) -> Batch:
+    def __call__(self, place: tuple[int, int]) -> _Row:
         epoch, example_id = place
         example = _read(self.source, example_id)
         rng = np.random.default_rng([self.seed, epoch, example_id])
@@ -107,11 +109,11 @@ class _TrainLoader:
 class _EvalLoader:
     """Loads an example as evaluation sees it, or a row of padding."""
 
-    source: VideoSource
+    source: Videos
     num_frames: int
     image_size: int
 
-    def __call__(self, example_id: int) -> Batch:
+    def __call__(self, example_id: int) -> _Row:
         if example_id >= len(self.source):
             shape = (self.num_frames, self.image_size, self.image_size, 3)
             labels = np.full(self.source.max_labels, _PADDING, np.int32)
@@ -164,14 +166,14 @@ def _stream(
         ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
         batches = examples.batch(batch_size).to_iter_dataset(ahead)
         workers = grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=2)
-        return batches.mp_prefetch(workers, end_with_parent)
+        return batches.mp_prefetch(workers, exit_with_parent)
     threads = _cores() if num_threads is None else num_threads
     ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * batch_size)
     return examples.to_iter_dataset(ahead).batch(batch_size)
 
 
 def train_batches(
-    source: VideoSource,
+    source: Videos,
     *,
     num_frames: int,
     image_size: int,
@@ -183,7 +185,7 @@ def train_batches(
     num_workers: int = 0,
     rows: Sequence[int] | None = None,
     first_batch: int = 0,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Endless shuffled and augmented batches.
 
     Epochs follow each other without a gap: every example comes once in an epoch, and a batch may
@@ -197,7 +199,7 @@ def train_batches(
         batch_size: B, over all processes.
         seed: of order, sampling and augmentation.
         flip: flip half of the clips horizontally.
-        multi_scale: the multi-scale crop; otherwise random crops of full scale.
+        multi_scale: the multi-scale crop; otherwise the centre crop of evaluation.
         num_threads: threads that load examples; as many as cores when None.
         num_workers: processes that load batches instead of threads; 0 for none.
         rows: which rows of every batch to load; all by default. Processes that share a job load
@@ -221,7 +223,7 @@ def train_batches(
     places = _OwnPlaces(batch_size, own, first_batch, num_batches=None)
     load = _TrainLoader(source, num_frames, image_size, seed, multi_scale, flip)
     examples = grain.MapDataset.source(places).map(find).map(load)
-    return until_one_dies(_stream(examples, len(own), num_threads, num_workers))
+    return read_workers(_stream(examples, len(own), num_threads, num_workers))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,7 +241,7 @@ class EvalBatches:
 
 
 def eval_batches(
-    source: VideoSource,
+    source: Videos,
     *,
     num_frames: int,
     image_size: int,
@@ -274,4 +276,4 @@ def eval_batches(
     places = _OwnPlaces(batch_size, own, 0, num_batches)
     load = _EvalLoader(source, num_frames, image_size)
     stream = _stream(grain.MapDataset.source(places).map(load), len(own), num_threads, num_workers)
-    return EvalBatches(lambda: until_one_dies(stream), num_batches)
+    return EvalBatches(lambda: read_workers(stream), num_batches)

@@ -9,6 +9,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import absl.logging
 import tensorflow_datasets as tfds
@@ -114,7 +115,7 @@ def _fingerprint(builder: VideoBuilder, config: VideoConfig) -> str:
     return content.hexdigest()[:12]
 
 
-def _build(name: str, source_dir: Path, data_dir: Path, options: dict[str, object]) -> Path:
+def _build(name: str, source_dir: Path, data_dir: Path, options: dict[str, Any]) -> Path:
     """Builds a data set if it is not there; returns its folder."""
     builder_class = _load_builder(name)
     config_class = builder_class.CONFIG
@@ -124,10 +125,11 @@ def _build(name: str, source_dir: Path, data_dir: Path, options: dict[str, objec
         raise UserError(
             f"data set {name!r} has no option {unknown[0]!r}; choose from {sorted(allowed)}"
         )
-    config = config_class(name="unnamed", source_dir=str(source_dir), **options)
+    options = {"source_dir": str(source_dir), **options}
     with _quiet_tfds():
+        config = config_class(name="unnamed", **options)
         probe = builder_class(data_dir=data_dir, config=config)
-        config = dataclasses.replace(config, name=_fingerprint(probe, config))
+        config = config_class(name=_fingerprint(probe, config), **options)
         builder = builder_class(data_dir=data_dir, config=config)
         # What a killed process left; the lock tells that no other is at work here.
         for leftover in Path(builder.data_dir).parent.glob("incomplete.*"):
@@ -145,7 +147,7 @@ def prepare(
     data_dir: str | Path,
     source_dir: str | Path | None = None,
     progress: bool = True,
-    **options: object,
+    **options: Any,
 ) -> None:
     """Makes a data set ready for `open_split`; does nothing when it is.
 

@@ -1,6 +1,7 @@
 """Which frames of a video a model sees: one per segment of time."""
 
 import numpy as np
+from jaxtyping import Int32
 
 
 def _all_then_last(n: int, num_frames: int) -> np.ndarray:
@@ -12,7 +13,9 @@ def _check(n: int, num_frames: int) -> None:
         raise ValueError(f"cannot sample {num_frames} frames of a video that has {n}")
 
 
-def train_indices(n: int, num_frames: int, rng: np.random.Generator) -> np.ndarray:
+def train_indices(
+    n: int, num_frames: int, rng: np.random.Generator
+) -> Int32[np.ndarray, " {num_frames}"]:
     """Draws a random frame from each of `num_frames` equal segments.
 
     A video with fewer frames than segments gives all of them and repeats its last. (As in the
@@ -38,7 +41,7 @@ def train_indices(n: int, num_frames: int, rng: np.random.Generator) -> np.ndarr
     return (np.arange(num_frames) * length + offsets).astype(np.int32)
 
 
-def eval_indices(n: int, num_frames: int) -> np.ndarray:
+def eval_indices(n: int, num_frames: int) -> Int32[np.ndarray, " {num_frames}"]:
     """The middle frame of each of `num_frames` equal segments.
 
     Args:

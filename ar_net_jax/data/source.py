@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Protocol, TypedDict
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -24,8 +24,24 @@ class VideoExample(TypedDict):
     num_frames: int
 
 
+class Videos(Protocol):
+    """A split as batches are made from it: a sequence of `VideoExample`s.
+
+    Attributes:
+        split: name of the split.
+        max_labels: most labels that a video of the data set has.
+    """
+
+    split: str
+    max_labels: int
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> VideoExample: ...
+
+
 class VideoSource:
-    """A split as a sequence of `VideoExample`s.
+    """A prepared split: the `Videos` that are stored for it.
 
     Records are parsed here and not by TFDS, whose reader without TensorFlow decodes every image of
     an example: only the frames that are sampled should be.
@@ -36,7 +52,16 @@ class VideoSource:
         max_labels: most labels that a video of the data set has.
     """
 
-    def __init__(self, builder_dir: str | Path, split: str):
+    def __init__(self, builder_dir: str | Path, split: str) -> None:
+        """Opens a split.
+
+        Args:
+            builder_dir: where its data set was built.
+            split: its name.
+
+        Raises:
+            UserError: there is no such split.
+        """
         builder = tfds.builder_from_directory(builder_dir)
         if split not in builder.info.splits:
             raise UserError(

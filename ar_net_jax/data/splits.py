@@ -65,6 +65,7 @@ def open_split(data: DataConfig, data_dir: Path, split: str, num_classes: int) -
     if len(source.class_names) > num_classes:
         raise UserError(
             f"config.model.num_classes: {num_classes}, but {data.name} in {data_dir} has "
-            f"{len(source.class_names)} classes"
+            f"{len(source.class_names)} classes; give --config.model.num_classes="
+            f"{len(source.class_names)}"
         )
     return source

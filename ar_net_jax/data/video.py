@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
+from jaxtyping import Float64, UInt8
 from PIL import Image
 
 from ar_net_jax.data.augment import eval_crop
@@ -122,10 +123,14 @@ def _count_packets(path: str | Path) -> int:
         return sum(packet.size > 0 for packet in container.demux(stream))
 
 
-def _pick(path: str | Path, expected: int, num_frames: int, size: int) -> tuple[int, list, list]:
+def _pick(
+    path: str | Path, expected: int, num_frames: int, size: int
+) -> tuple[int, list[np.ndarray], list[float]]:
     """Decodes once, keeping the frames that evaluation takes of a video of `expected` frames."""
     wanted = set(eval_indices(expected, num_frames).tolist())
-    count, frames, times = 0, [], []
+    count = 0
+    frames: list[np.ndarray] = []
+    times: list[float] = []
     convert = VideoReformatter()
     for frame, time in _raw_frames(path, threads=True):
         if count in wanted:
@@ -137,7 +142,7 @@ def _pick(path: str | Path, expected: int, num_frames: int, size: int) -> tuple[
 
 def read_video(
     path: str | Path, num_frames: int = 16, size: int = 224
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[UInt8[np.ndarray, "{num_frames} {size} {size} 3"], Float64[np.ndarray, " {num_frames}"]]:
     """Reads the frames of a video that evaluation would look at: `model(frames[None])`.
 
     Every T-th part of the file's frames gives its middle one, whatever the times between them;

@@ -1,9 +1,9 @@
-"""Processes that make or read data: they end with the one that started them, and are missed."""
+"""Worker processes: they exit when their parent does, and the parent notices when one dies."""
 
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import grain
@@ -11,21 +11,23 @@ import grain
 from ar_net_jax.errors import UserError
 
 
-def end_with_parent(*_: int) -> None:
-    """Ends this worker when its parent is gone, so that a killed run leaves nobody at work.
+def exit_with_parent(*_: int) -> None:
+    """Makes this worker exit when its parent does, so that a killed run leaves no process behind.
 
-    Pools call this in each new worker, some with arguments, which do not matter.
+    Pools call this in each new worker, some with arguments, which are not needed.
     """
 
     def watch() -> None:
-        multiprocessing.parent_process().join()
+        parent = multiprocessing.parent_process()
+        assert parent is not None, "called in a worker"
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
-def until_one_dies(stream: grain.IterDataset) -> Iterator[Any]:
-    """The elements of a stream that worker processes fill; closing it ends them.
+def read_workers(stream: grain.IterDataset) -> Generator[Any, None, None]:
+    """The elements of a stream that worker processes fill; closing the iterator ends them.
 
     Raises:
         UserError: a worker has died.

@@ -47,11 +47,10 @@ def choices_by_kind(
     """
     kinds_of = frame_kinds(data_dir / "videos", split.split)
     stored = [split[i]["name"] for i in range(len(split))]
-    looked_at = evaluation.predictions.frame_index
+    actions, looked_at = _recorded(evaluation)
     kinds = np.stack(
         [np.asarray(kinds_of[name])[index] for name, index in zip(stored, looked_at, strict=True)]
     )
-    actions = evaluation.predictions.actions
     names = method.choices.names
     usage, frames = {}, {}
     for kind in sorted(set(kinds.ravel().tolist())):
@@ -70,6 +69,7 @@ def pick_videos(
 ) -> list[DecidedVideo]:
     """Videos for the picture of decisions: spread evenly over what they cost."""
     method, predictions = config.build_method(), evaluation.predictions
+    actions, _ = _recorded(evaluation)
     order = np.argsort(evaluation.gflops, kind="stable")
     picked = order[np.linspace(0, len(order) - 1, count + 2).round().astype(int)[1:-1]]
     batches = eval_batches(
@@ -78,7 +78,7 @@ def pick_videos(
         image_size=method.image_size,
         batch_size=config.data.eval_batch_size,
     )
-    frames = {}
+    frames: dict[int, np.ndarray] = {}
     for batch in batches:
         frames |= {
             int(i): clip
@@ -88,8 +88,8 @@ def pick_videos(
     return [
         DecidedVideo(
             frames=frames[int(i)],
-            sides=[method.side_of(int(action)) for action in predictions.actions[i]],
-            captions=[method.choices.names[action] for action in predictions.actions[i]],
+            sides=[method.side_of(int(action)) for action in actions[i]],
+            captions=[method.choices.names[action] for action in actions[i]],
             full_side=method.image_size,
             labels=[split.class_names[k] for k in predictions.labels[i] if k >= 0],
             prediction=split.class_names[int(np.argmax(predictions.scores[i]))],
@@ -98,3 +98,10 @@ def pick_videos(
         )
         for i in picked
     ]
+
+
+def _recorded(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray]:
+    """Choices and stored frames, int [N, T] each; the evaluation of a model records both."""
+    predictions = evaluation.predictions
+    assert predictions.actions is not None and predictions.frame_index is not None
+    return predictions.actions, predictions.frame_index

@@ -18,11 +18,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import cast
 
 import jax
 
 from ar_net_jax.data.splits import open_split
-from ar_net_jax.data.workers import end_with_parent
+from ar_net_jax.data.workers import exit_with_parent
 from ar_net_jax.errors import Preempted, UserError
 from ar_net_jax.experiment import Config
 from ar_net_jax.runtime.compilation import keep_compiled_programs
@@ -126,7 +127,7 @@ def _side_by_side(trainings: Mapping[str, Training], cores: Sequence[int]) -> di
                 lane = _start(*free.popleft(), *waiting.popleft())
                 lanes[lane.process.sentinel] = lane
             for sentinel in wait(list(lanes)):
-                lane = lanes.pop(sentinel)
+                lane = lanes.pop(cast(int, sentinel))
                 lane.process.join()
                 _check(lane, lanes, told.is_set())
                 seconds[lane.name] = time.monotonic() - lane.started
@@ -144,7 +145,7 @@ def _start(row: int, core: int, name: str, training: Training) -> _Lane:
 
 def _work(row: int, core: int, training: Training) -> None:
     """What runs in a lane's process."""
-    end_with_parent()
+    exit_with_parent()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})  # Before XLA counts the cores it may use.
     keep_freed_memory()

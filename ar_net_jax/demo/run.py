@@ -149,11 +149,11 @@ def _evaluate_uniform(
             continue
         save_model(workdir / "uniform" / "model", cut, uniform.to_dict())
         title = uniform.build_method().title
-        found[_of_frames(title, num_frames)] = _Evaluated("uniform", full)
+        found[_of_frames(title, num_frames)] = _Evaluated("reference", full)
         affordable = num_frames * gflops / full.figures.gflops_per_video
         for count in sorted({max(1, math.floor(affordable)), math.ceil(affordable)}):
             fewer = evaluate_model(uniform, cut, test, num_frames=count, image_size=image_size)
-            found[_of_frames(title, count)] = _Evaluated("uniform", fewer)
+            found[_of_frames(title, count)] = _Evaluated("reference", fewer)
     return found
 
 

@@ -7,7 +7,7 @@ from ar_net_jax.evaluation.evaluate import Figures, Speed
 from ar_net_jax.methods import Method
 from ar_net_jax.methods.uniform import is_uniform
 
-Role = Literal["adaptive", "uniform", "other"]
+Role = Literal["adaptive", "reference", "other"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,8 @@ class Row:
 
     Attributes:
         method: the row's title.
-        role: tables and plots show `adaptive` rows in bold, and join the `uniform` ones.
+        role: tables and plots show `adaptive` rows in bold; plots join the `reference` ones, which
+            are Uniform.
         figures: what it scores and costs.
         speed: in all rows of a comparison or in none.
     """
@@ -35,5 +36,5 @@ class Row:
 def role_of(method: Method[Any]) -> Role:
     """The role of a method at its full number of frames: adaptive where it learns what to do."""
     if is_uniform(method):
-        return "uniform"
+        return "reference"
     return "adaptive" if method.traits.adaptive and not method.traits.draws else "other"

@@ -7,9 +7,10 @@ import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
+from jaxtyping import Bool, Float, Float64, Int
 
 
-def softmax_scores(logits: np.ndarray) -> np.ndarray:
+def softmax_scores(logits: Float[np.ndarray, "n c"]) -> Float64[np.ndarray, "n c"]:
     """Class scores of each video: the softmax of its logits, in float64 to keep scores apart.
 
     mAP ranks the videos within a class, so it is not the same on logits and on their softmax; the
@@ -29,7 +30,7 @@ def softmax_scores(logits: np.ndarray) -> np.ndarray:
     return scores / scores.sum(axis=-1, keepdims=True)
 
 
-def average_precision(scores: np.ndarray, positives: np.ndarray) -> float:
+def average_precision(scores: Float[np.ndarray, " n"], positives: Bool[np.ndarray, " n"]) -> float:
     """Non-interpolated average precision: the precision at each positive, averaged over them.
 
     Examples with equal scores share one rank, the last of their group, as in scikit-learn's
@@ -64,7 +65,10 @@ def average_precision(scores: np.ndarray, positives: np.ndarray) -> float:
 
 
 def mean_average_precision(
-    scores: np.ndarray, labels: np.ndarray, *, first_label_only: bool = False
+    scores: Float[np.ndarray, "n c"],
+    labels: Int[np.ndarray, "n k"],
+    *,
+    first_label_only: bool = False,
 ) -> float:
     """Mean over classes of the average precision, in percent.
 
@@ -95,7 +99,9 @@ def mean_average_precision(
     return 100.0 * float(np.mean(per_class))
 
 
-def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
+def top_k_accuracy(
+    scores: Float[np.ndarray, "n c"], labels: Int[np.ndarray, "n k"], k: int
+) -> float:
     """Share of videos whose first label is among the k best scored classes, in percent.
 
     Of classes with equal scores the smaller index ranks first.
@@ -125,8 +131,10 @@ def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
 
 
 def action_usage(
-    actions: np.ndarray, num_actions: int, mask: np.ndarray | None = None
-) -> np.ndarray:
+    actions: Int[np.ndarray, "n t"],
+    num_actions: int,
+    mask: Bool[np.ndarray, " n"] | Bool[np.ndarray, "n t"] | None = None,
+) -> Float64[np.ndarray, " {num_actions}"]:
     """Share of frames on which the policy took each action.
 
     A frame covered by an earlier skip carries that skip's action and counts for it.
@@ -157,7 +165,7 @@ def action_usage(
     return np.bincount(actions.ravel(), minlength=num_actions) / actions.size
 
 
-def chance_level(labels: np.ndarray, num_classes: int) -> dict[str, float]:
+def chance_level(labels: Int[np.ndarray, "n k"], num_classes: int) -> dict[str, float]:
     """What guessing gives: mAP of videos in random order, top-1 of a uniformly drawn class.
 
     With P positives among N videos, rank k holds a positive with probability P / N, and then
@@ -201,12 +209,12 @@ class Predictions:
         calls: by network, how many times each video needed it, float [N].
     """
 
-    scores: np.ndarray
-    labels: np.ndarray
-    example_id: np.ndarray
-    actions: np.ndarray | None = None
-    frame_index: np.ndarray | None = None
-    calls: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    scores: Float64[np.ndarray, "n c"]
+    labels: Int[np.ndarray, "n k"]
+    example_id: Int[np.ndarray, " n"]
+    actions: Int[np.ndarray, "n t"] | None = None
+    frame_index: Int[np.ndarray, "n t"] | None = None
+    calls: Mapping[str, Float[np.ndarray, " n"]] = dataclasses.field(default_factory=dict)
 
     def metrics(self) -> dict[str, float]:
         """Every accuracy figure in percent: `mAP`, `mAP_first_label`, `top1`, `top5`."""
@@ -240,12 +248,12 @@ class PredictionLog:
     def add(
         self,
         *,
-        logits: np.ndarray,
-        labels: np.ndarray,
-        example_id: np.ndarray,
-        mask: np.ndarray,
-        actions: np.ndarray | None = None,
-        frame_index: np.ndarray | None = None,
+        logits: Float[np.ndarray, "b c"],
+        labels: Int[np.ndarray, "b k"],
+        example_id: Int[np.ndarray, " b"],
+        mask: Bool[np.ndarray, " b"],
+        actions: Int[np.ndarray, "b t"] | None = None,
+        frame_index: Int[np.ndarray, "b t"] | None = None,
         calls: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Adds one batch.

@@ -35,7 +35,8 @@ def convert(
 
     Args:
         source: a released `.pth.tar`; a model of this package, as a folder or `.safetensors`; or
-            an ImageNet classifier, as a file or by its name on the Hugging Face hub.
+            an ImageNet classifier, as a file, by its name on the Hugging Face hub, or as
+            `package:NAME`, an installed package's.
         to: a folder for `ar_net_jax.load`, `x.safetensors`, or `x.pth.tar` for the authors' code.
         method: name of a released model's method, where its keys and shapes fit several.
         config: taken instead of the one that is derived from the keys, or comes with the model.
@@ -48,15 +49,15 @@ def convert(
         UserError: an unreadable source, one that does not fit the config, an unsuitable target,
             or a config that the target cannot express. Nothing is written then.
     """
-    source, to = open_storage(source), local_path("--to", to)
-    _check_target(to)
-    config, variables = _read(source, method, config, overrides)
-    if to.name.endswith(SAFETENSORS):
-        save_safetensors(to, config, variables)
-    elif to.name.endswith(RELEASED):
-        save_released(to, config, variables)
+    target = local_path("--to", to)
+    _check_target(target)
+    config, variables = _read(open_storage(source), method, config, overrides)
+    if target.name.endswith(SAFETENSORS):
+        save_safetensors(target, config, variables)
+    elif target.name.endswith(RELEASED):
+        save_released(target, config, variables)
     else:
-        save_model(to, variables, config.to_dict())
+        save_model(target, variables, config.to_dict())
     return config
 
 
@@ -65,7 +66,7 @@ def _read(
 ) -> tuple[Config, dict[str, Any]]:
     if source.is_dir():
         own, variables = load_config_and_variables(source)
-    elif source.suffix == SAFETENSORS and holds_config(source):
+    elif source.suffix == SAFETENSORS and source.is_file() and holds_config(source):
         own, variables = load_safetensors(source)
     else:
         return _import(source, method, config, overrides)

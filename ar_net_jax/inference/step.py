@@ -5,7 +5,7 @@ every device routes the frames of its own videos.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import flax.struct
 import jax
@@ -70,7 +70,14 @@ class Result:
     gflops_convention: str = flax.struct.field(pytree_node=False, default="macs")
 
 
-Inference = Callable[[Any, Request, Array], Result]
+class Inference(Protocol):
+    """What `make_inference` gives: (variables, request, cost_penalty) -> `Result`, jitted."""
+
+    def __call__(self, variables: Any, request: Request, cost_penalty: Array, /) -> Result:
+        """Classifies videos."""
+
+    def lower(self, variables: Any, request: Request, cost_penalty: Array, /) -> jax.stages.Lowered:
+        """The program for inputs of these shapes, to be compiled."""
 
 
 def make_inference(

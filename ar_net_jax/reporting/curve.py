@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib.figure
-import matplotlib.text
 import matplotlib.ticker
-import matplotlib.transforms
 import numpy as np
+from adjustText import adjust_text
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from ar_net_jax.config.model import Convention
 from ar_net_jax.evaluation.comparison import Role
@@ -21,12 +22,11 @@ _INK, _GREY, _LINE = "#222222", "#8a8f98", "#3b6ea8"
 _HIGHLIGHT, _OTHER = "#d1382c", "#5b6470"
 _LOOKS: dict[Role, dict[str, Any]] = {
     "adaptive": {"marker": "*", "s": 330, "color": _HIGHLIGHT},
-    "uniform": {"marker": "o", "s": 52, "color": _LINE},
+    "reference": {"marker": "o", "s": 52, "color": _LINE},
     "other": {"marker": "D", "s": 46, "color": _OTHER},
 }
-# Offsets of a label from its point, in points, the preferred first.
-_ANGLES = np.deg2rad([90, 270, 45, 135, 0, 180, 315, 225])
-_DISTANCES = (11, 20, 32, 46)
+# Steps after which labels stand still, and points from which on a line leads to the marker.
+_STEPS, _FAR = 300, 15
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Point:
 
     Attributes:
         label: its title.
-        role: `uniform` points are joined by a line in order of cost, `adaptive` ones highlighted.
+        role: `reference` points are joined by a line in order of cost, `adaptive` ones highlighted.
         cost: above 0.
         mean_ap: mAP in percent.
     """
@@ -70,7 +70,7 @@ def plot_curve(
     axes = figure.add_subplot()
     places = np.array([(point.cost, point.mean_ap) for point in points], float)
     _frame(axes, places, cost_label, chance)
-    uniform = sorted((p.cost, p.mean_ap) for p in points if p.role == "uniform")
+    uniform = sorted((p.cost, p.mean_ap) for p in points if p.role == "reference")
     if len(uniform) > 1:
         axes.plot(*zip(*uniform), color=_LINE, linewidth=1.6, alpha=0.55, zorder=2)
     texts = []
@@ -79,11 +79,10 @@ def plot_curve(
         axes.scatter(*place, zorder=3, edgecolor="white", linewidth=0.8, **look)
         highlighted = point.role == "adaptive"
         texts.append(
-            axes.annotate(
+            axes.text(
+                place[0],
+                place[1],
                 point.label,
-                place,
-                xytext=(0, 0),
-                textcoords="offset points",
                 ha="center",
                 va="center",
                 fontsize=11 if highlighted else 9,
@@ -92,7 +91,7 @@ def plot_curve(
                 zorder=4,
             )
         )
-    _place_labels(axes, texts, places, uniform)
+    _place_labels(axes, texts, points, uniform)
     figure.savefig(path)
 
 
@@ -138,63 +137,46 @@ def _frame(
 
 def _place_labels(
     axes: Axes,
-    texts: Sequence[matplotlib.text.Annotation],
-    points: np.ndarray,
+    labels: Sequence[Text],
+    points: Sequence[Point],
     line: Sequence[Sequence[float]],
 ) -> None:
-    """Puts each label at the first spot near its point where it covers nothing.
-
-    Labels are placed one by one, the most crowded points first; of spots that all cover
-    something, the one that covers least is taken.
-    """
-    axes.figure.draw_without_rendering()
-    renderer = axes.figure.canvas.get_renderer()
-    per_point = axes.figure.dpi / 72
-    pixels = axes.transData.transform(points)
-    taken = [_around(x, y, 6 * per_point) for x, y in pixels]
-    taken += [_around(x, y, 1.5 * per_point) for x, y in _along(axes, line)]
-    taken += [
-        child.get_window_extent(renderer)
-        for child in axes.texts
-        if child not in texts and child.get_text()
-    ]
-    inside = axes.get_window_extent(renderer)
-    gaps = np.linalg.norm(pixels[:, None] - pixels[None], axis=-1)
-    for i in np.argsort(np.sort(gaps, axis=1)[:, 1:3].sum(axis=1), kind="stable"):
-        box = texts[i].get_window_extent(renderer)
-        half = np.array([box.width, box.height]) / 2
-        best = None
-        for distance, angle in itertools.product(_DISTANCES, _ANGLES):
-            direction = np.array([np.cos(angle), np.sin(angle)])
-            centre = pixels[i] + direction * (distance * per_point + half * np.abs(direction))
-            spot = matplotlib.transforms.Bbox([centre - half, centre + half])
-            covered = sum(_overlap(spot, other) for other in taken)
-            covered += box.width * box.height - _overlap(spot, inside)
-            if best is None or covered < best[0] - 1e-6:
-                best = (covered, distance, centre, spot)
-        _, distance, centre, spot = best
-        texts[i].set_position((centre - pixels[i]) / per_point)
-        taken.append(spot)
-        if distance > _DISTANCES[0]:
-            nearest = np.clip(pixels[i], spot.min, spot.max)
-            leader = axes.transData.inverted().transform([pixels[i], nearest])
-            axes.plot(*leader.T, color=_GREY, linewidth=0.8, zorder=1)
+    """Moves labels off the markers, the line through them and each other, and connects them."""
+    axes.figure.canvas.draw()
+    to_data, per_point = axes.transData.inverted(), axes.figure.dpi / 72
+    places = np.array([(point.cost, point.mean_ap) for point in points])
+    pixels = axes.transData.transform(places)
+    radii = 0.5 * per_point * np.sqrt([_LOOKS[point.role]["s"] for point in points])
+    taken = [Bbox.from_extents(*(p - r), *(p + r)) for p, r in zip(pixels, radii)]
+    taken += [text.get_window_extent() for text in axes.texts if text not in labels]
+    for label, (x, y), radius in zip(labels, pixels, radii):
+        # Where nothing is in the way, a label stands above its marker.
+        above = y + radius + 0.8 * per_point * float(label.get_fontsize())
+        label.set_position(tuple(to_data.transform((x, above))))
+    adjust_text(
+        labels,
+        *_along(axes, line).T,
+        target_x=places[:, 0],
+        target_y=places[:, 1],
+        objects=[box.transformed(to_data) for box in taken],
+        ax=axes,
+        avoid_self=False,
+        expand=(1.05, 1.3),
+        force_explode=(0.0, 0.0),
+        force_static=(0.2, 0.4),
+        force_text=(0.2, 0.5),
+        force_pull=(0.0, 0.0),
+        # Steps, not seconds: so the picture does not depend on how busy the machine is.
+        iter_lim=_STEPS,
+        min_arrow_len=_FAR * per_point,
+        arrowprops={"arrowstyle": "-", "color": _GREY, "linewidth": 0.8, "zorder": 1},
+    )
 
 
-def _around(x: float, y: float, radius: float) -> matplotlib.transforms.Bbox:
-    return matplotlib.transforms.Bbox([[x - radius, y - radius], [x + radius, y + radius]])
-
-
-def _along(axes: Axes, line: Sequence[Sequence[float]]) -> list[np.ndarray]:
-    """Pixel positions along a polyline, a few pixels apart."""
+def _along(axes: Axes, line: Sequence[Sequence[float]]) -> np.ndarray:
+    """Points [N, 2] along a polyline in the axes' units, evenly on the picture."""
     if len(line) < 2:
-        return []
+        return np.zeros((0, 2))
     ends = axes.transData.transform(np.array(line))
-    pieces = [np.linspace(start, stop, 60) for start, stop in itertools.pairwise(ends)]
-    return list(np.concatenate(pieces))
-
-
-def _overlap(a: matplotlib.transforms.Bbox, b: matplotlib.transforms.Bbox) -> float:
-    """Area common to two boxes."""
-    common = matplotlib.transforms.Bbox.intersection(a, b)
-    return 0.0 if common is None else common.width * common.height
+    pieces = [np.linspace(start, stop, 20) for start, stop in itertools.pairwise(ends)]
+    return axes.transData.inverted().transform(np.concatenate(pieces))

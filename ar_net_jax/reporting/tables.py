@@ -6,12 +6,13 @@ import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import rich.box
 import rich.console
 import rich.table
+import tabulate
 
 from ar_net_jax.config.model import Convention
 from ar_net_jax.evaluation.comparison import Row
@@ -158,27 +159,19 @@ def _share(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.1f}%"
 
 
-def _alignments(columns: int) -> list[str]:
-    return ["left"] + ["right"] * (columns - 1)
+def _alignments(columns: int) -> list[Literal["left", "right"]]:
+    return ["left" if i == 0 else "right" for i in range(columns)]
 
 
 def aligned_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table, padded so that its source lines up; the first column to the left."""
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-    aligns = _alignments(len(header))
-
-    def line(cells: Sequence[str]) -> str:
-        padded = [
-            cell.ljust(width) if align == "left" else cell.rjust(width)
-            for cell, width, align in zip(cells, widths, aligns, strict=True)
-        ]
-        return "| " + " | ".join(padded) + " |"
-
-    rule = [
-        "-" * width if align == "left" else "-" * (width - 1) + ":"
-        for width, align in zip(widths, aligns)
-    ]
-    return "\n".join([line(header), line(rule), *(line(row) for row in rows)])
+    return tabulate.tabulate(
+        rows,
+        header,
+        tablefmt="pipe",
+        colalign=_alignments(len(header)),
+        disable_numparse=True,  # Figures come as they are to stand.
+    )
 
 
 def plain_json(value: Any) -> Any:

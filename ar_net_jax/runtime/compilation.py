@@ -24,11 +24,11 @@ def keep_compiled_programs(directory: epath.PathLike) -> None:
 
 
 def _cache_directory() -> str | None:
-    return jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined, no-any-return]
+    return jax.config.values["jax_compilation_cache_dir"]
 
 
 def _configure(name: str, value: str | float) -> None:
-    jax.config.update(name, value)  # type: ignore[no-untyped-call]
+    jax.config.update(name, value)
 
 
 def _count(event: str, **_: str | int) -> None:

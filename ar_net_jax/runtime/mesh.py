@@ -23,12 +23,12 @@ def make_mesh() -> Mesh:
 
 def replicated(mesh: Mesh) -> NamedSharding:
     """The sharding of variables: a full copy on each device."""
-    return NamedSharding(mesh, PartitionSpec())  # type: ignore[no-untyped-call]
+    return NamedSharding(mesh, PartitionSpec())
 
 
 def sharded(mesh: Mesh) -> NamedSharding:
     """The sharding of a batch: split over `data` along the first dimension."""
-    return NamedSharding(mesh, PartitionSpec("data"))  # type: ignore[no-untyped-call]
+    return NamedSharding(mesh, PartitionSpec("data"))
 
 
 def check_divisible(batch_size: int, mesh: Mesh, field: str) -> None:
@@ -94,9 +94,7 @@ def shard_rows(rows: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Arra
     Returns:
         Global arrays with the rows of all processes.
     """
-    make = jax.make_array_from_process_local_data
-    arrays: dict[str, jax.Array] = make(sharded(mesh), dict(rows))  # type: ignore[no-untyped-call]
-    return arrays
+    return jax.make_array_from_process_local_data(sharded(mesh), dict(rows))
 
 
 def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:

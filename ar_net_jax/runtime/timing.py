@@ -10,6 +10,7 @@ import numpy as np
 import tqdm
 
 Key = TypeVar("Key", bound=Hashable)
+Result = TypeVar("Result")
 Call = Callable[[int], Any]
 
 
@@ -45,16 +46,18 @@ def time_interleaved(
             for key in keys if number % 2 == 0 else reversed(keys):
                 time.sleep(pause)
                 if warm_up:
-                    _wait(calls[key](number))
+                    wait(calls[key](number))
                 started = time.perf_counter()
-                _wait(calls[key](number))
+                wait(calls[key](number))
                 seconds[key].append(time.perf_counter() - started)
                 bar.update()
     return {key: np.array(values) for key, values in seconds.items()}
 
 
-def _wait(result: Any) -> None:
-    jax.block_until_ready(result)  # type: ignore[no-untyped-call]
+def wait(result: Result) -> Result:
+    """Hands a tree of arrays on once all of them are computed."""
+    done: Result = jax.block_until_ready(result)
+    return done
 
 
 @dataclass(frozen=True)

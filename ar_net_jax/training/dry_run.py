@@ -86,7 +86,8 @@ def _check_stage(config: Config, index: int, mesh: Mesh) -> StageCheck:
     state = jax.tree.map(_laid_out, state, shardings)
     batch = {name: _laid_out(x, devices.sharded(mesh)) for name, x in _batch(config).items()}
     started = time.monotonic()
-    compiled = program.step.lower(state, batch).compile()
+    step: Any = program.step  # Jitted, which its type does not tell.
+    compiled = step.lower(state, batch).compile()
     seconds = time.monotonic() - started
     memory = compiled.memory_analysis()
     result = memory.output_size_in_bytes - memory.alias_size_in_bytes

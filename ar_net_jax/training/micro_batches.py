@@ -46,10 +46,8 @@ def split_batch(batch: Mapping[str, Array], parts: int, mesh: Mesh | None) -> Ba
         x = jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1)
         if mesh is None:
             return x
-        spec = PartitionSpec(None, "data")  # type: ignore[no-untyped-call]
-        constrain = jax.lax.with_sharding_constraint
-        split: Array = constrain(x, NamedSharding(mesh, spec))  # type: ignore[no-untyped-call]
-        return split
+        sharding = NamedSharding(mesh, PartitionSpec(None, "data"))
+        return jax.lax.with_sharding_constraint(x, sharding)
 
     return {name: split(x) for name, x in batch.items()}
 

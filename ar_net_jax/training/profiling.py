@@ -58,5 +58,5 @@ class StepProfile:
     def close(self) -> None:
         """Writes out a trace that is under way."""
         if self._running:
-            jax.profiler.stop_trace()  # type: ignore[no-untyped-call]
+            jax.profiler.stop_trace()
             self._running = False

@@ -1,5 +1,6 @@
 """A whole training from its config: data prepared, splits opened, all stages run."""
 
+from clu import parameter_overview
 from etils import epath
 
 from ar_net_jax.data.splits import open_split, prepare_data
@@ -7,7 +8,7 @@ from ar_net_jax.experiment import Config
 from ar_net_jax.runtime.compilation import keep_compiled_programs
 from ar_net_jax.runtime.distributed import is_first
 from ar_net_jax.runtime.processes import first_process_first
-from ar_net_jax.runtime.storage import open_storage
+from ar_net_jax.runtime.storage import open_storage, write_whole
 from ar_net_jax.training.log import Reporting
 from ar_net_jax.training.loop import train
 from ar_net_jax.weights.pretrained import pretrained_variables
@@ -48,4 +49,14 @@ def run_training(
         open_split(config.data, data_dir, split, config.model.num_classes)
         for split in ("train", "validation")
     )
+    if is_first() and not (workdir / "config.json").exists():
+        _write_parameters(config, workdir)
     return train(config, workdir, train_split, validation, progress=progress, reporting=reporting)
+
+
+def _write_parameters(config: Config, workdir: epath.Path) -> None:
+    """Lists every parameter of the model with its shape, and how many numbers they are in all."""
+    params = config.build_method().variable_shapes()["params"]
+    table = parameter_overview.get_parameter_overview(params, include_stats=False)
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_whole(workdir / "parameters.txt", table + "\n")

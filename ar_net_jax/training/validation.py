@@ -71,5 +71,5 @@ def separate_scores(
     scores = {}
     for name in results[0][1]:
         logits = np.concatenate([outputs[name] for _, outputs in results])[mask]
-        scores[name] = mean_average_precision(jax.nn.softmax(logits), labels)
+        scores[name] = mean_average_precision(np.asarray(jax.nn.softmax(logits)), labels)
     return scores

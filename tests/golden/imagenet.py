@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ar_net_jax.backbones.layouts import backbone_entries, from_flax
+from ar_net_jax import backbones
+from ar_net_jax.backbones.layouts import from_flax
 from ar_net_jax.weights.imagenet import variable_shapes
 
 if __package__:
@@ -46,12 +47,13 @@ class Case(NamedTuple):
         of the frames would be left in the features. With too much, a deep one is chaotic: float32
         would not agree with float64.
         """
-        if not self.backbone.startswith("efficientnet"):
+        if not self.backbone.startswith("efficientnet_b"):
             return 1.0
         return 0.9 if self.backbone == "efficientnet_b5" else 0.8
 
 
 _VARIANTS = tuple(f"efficientnet_b{i}" for i in range(6))
+_LITE = tuple(f"efficientnet_lite{i}" for i in range(3))
 
 CASES = (
     *(Case(n, "torchvision", n) for n in ("resnet18", "resnet34", "resnet50", "resnet101")),
@@ -62,6 +64,8 @@ CASES = (
     *(Case(n, "timm", n, "symmetric", "pytorch") for n in _VARIANTS),
     *(Case(n, "torchvision", n, "symmetric", "pytorch") for n in _VARIANTS[:5]),
     Case("efficientnet_b5", "torchvision", "efficientnet_b5", "symmetric", "tensorflow"),
+    *(Case(n, "timm", f"tf_{n}") for n in _LITE),
+    *(Case("convnext_tiny", library, "convnext_tiny") for library in ("timm", "torchvision")),
 )
 
 # One of each architecture, and B0 under both padding rules. Each takes seconds to compile.
@@ -70,7 +74,7 @@ GOLDEN = tuple(
     for case in CASES
     if (case.library == "torchvision") == (not case.backbone.startswith("efficientnet"))
     and (
-        case.backbone == "efficientnet_b0"
+        case.backbone in ("efficientnet_b0", *_LITE)
         or case.model.startswith("tf_") == (case.backbone[-1] in "135")
         or case.library == "torchvision"
     )
@@ -80,7 +84,7 @@ GOLDEN = tuple(
 def draw(key: str, shape: tuple[int, ...], variance: float) -> np.ndarray:
     """The float32 array of that name: He-scaled for kernels, gentle for everything else."""
     rng = np.random.default_rng(zlib.crc32(key.encode()))
-    if len(shape) == 4:
+    if len(shape) in (2, 4):
         scale = np.sqrt(2.0 / np.prod(shape[1:]))
         return (scale * rng.standard_normal(shape)).astype(np.float32)
     if key.endswith((".bias", ".running_mean")):
@@ -93,7 +97,7 @@ def draw_backbone(name: str, layout: str, variance: float = 1.0) -> dict[str, np
     """A backbone's drawn state dictionary, without a classifier, under the names of a layout."""
     shapes = variable_shapes(name)
     state = {}
-    for entry in backbone_entries(name, layout):
+    for entry in backbones.get(name).entries(layout):
         shape = from_flax(entry, np.empty(shapes[entry.collection, *entry.path], bool)).shape
         state[entry.source] = draw(entry.source, shape, variance)
     return state
@@ -115,8 +119,11 @@ def reference(case: Case) -> Any:
         model = timm.create_model(case.model, num_classes=0)
     else:
         model = getattr(torchvision.models, case.model)()
-        name = "fc" if case.model.startswith("resnet") else "classifier"
-        setattr(model, name, torch.nn.Identity())
+        if case.model.startswith("convnext"):
+            model.classifier[2] = torch.nn.Identity()
+        else:
+            name = "fc" if case.model.startswith("resnet") else "classifier"
+            setattr(model, name, torch.nn.Identity())
     state = {
         key: torch.from_numpy(draw(key, tuple(value.shape), case.variance))
         for key, value in model.state_dict().items()

@@ -8,15 +8,17 @@ import json
 import multiprocessing
 import shutil
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import tqdm
 from av.video.reformatter import VideoReformatter
+from jaxtyping import UInt8
 
 from ar_net_jax.data.embedded.plan import SPLITS, EmbeddedSpec, plan_video, video_rng
 from ar_net_jax.data.embedded.scene import draw_frames
-from ar_net_jax.data.workers import end_with_parent
+from ar_net_jax.data.workers import exit_with_parent
 from ar_net_jax.errors import UserError
 from ar_net_jax.runtime.storage import write_whole
 
@@ -30,7 +32,7 @@ _ANNOTATIONS = "annotations.json"
 _DRAWING = 7
 
 
-def write_video(path: Path, frames: np.ndarray, *, fps: int, crf: int) -> None:
+def write_video(path: Path, frames: UInt8[np.ndarray, "t h w 3"], *, fps: int, crf: int) -> None:
     """Encodes frames as H.264.
 
     Args:
@@ -61,7 +63,7 @@ def _video_name(index: int) -> str:
     return f"{index:05d}"
 
 
-def _make_one(directory: Path, spec: EmbeddedSpec, job: tuple[str, int]) -> dict[str, object]:
+def _make_one(directory: Path, spec: EmbeddedSpec, job: tuple[str, int]) -> dict[str, Any]:
     """Draws and writes one video; returns its annotation."""
     split, index = job
     rng = video_rng(spec, split, index)
@@ -102,7 +104,7 @@ def _clear(directory: Path) -> None:
 
 
 def _write_split(
-    directory: Path, split: str, spec: EmbeddedSpec, annotations: list[dict[str, object]]
+    directory: Path, split: str, spec: EmbeddedSpec, annotations: list[dict[str, Any]]
 ) -> None:
     with open(directory / f"{split}.csv", "w", newline="") as file:
         writer = csv.writer(file)
@@ -135,7 +137,7 @@ def make(directory: str | Path, spec: EmbeddedSpec | None = None, progress: bool
     work = functools.partial(_make_one, directory, spec)
     # Spawned, because forking a process in which JAX runs threads can hang.
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(_WORKERS, context, end_with_parent) as pool:
+    with concurrent.futures.ProcessPoolExecutor(_WORKERS, context, exit_with_parent) as pool:
         results = pool.map(work, jobs, chunksize=4)
         bar = tqdm.tqdm(results, "drawing videos", len(jobs), disable=not progress, unit="video")
         annotations = dict(zip(jobs, bar, strict=True))

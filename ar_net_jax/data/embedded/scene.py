@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFilter
 
 from ar_net_jax.data.embedded.glyphs import CLASS_NAMES, Colour, draw_board
@@ -180,7 +181,9 @@ class _Light:
         return np.clip(np.rint(lit), 0, 255).astype(np.uint8)
 
 
-def draw_frames(rng: np.random.Generator, plan: VideoPlan, spec: EmbeddedSpec) -> np.ndarray:
+def draw_frames(
+    rng: np.random.Generator, plan: VideoPlan, spec: EmbeddedSpec
+) -> UInt8[np.ndarray, "{spec.num_frames} {spec.height} {spec.width} 3"]:
     """Draws a video.
 
     Args:
@@ -194,7 +197,7 @@ def draw_frames(rng: np.random.Generator, plan: VideoPlan, spec: EmbeddedSpec) -
     width, height = spec.width * _SCALE, spec.height * _SCALE
     places = [_draw_place(rng, 2 * width, 2 * height, spec.clutter) for _ in range(_PLACES)]
     light = _Light(rng, spec)
-    frames = []
+    frames: list[np.ndarray] = []
     for shot in plan.shots:
         place = places[int(rng.integers(_PLACES))]
         start = np.array([*rng.uniform(0.7, 1.3, 2) * (width, height), rng.uniform(-0.2, 0.2), 0.0])

@@ -1,0 +1,40 @@
+r"""AR-Net on videos of your own: a folder with `train` and `validation`, a folder a class in them.
+
+    pip install 'ar_net_jax[weights]'
+    arnet train --config=video_folder:lite,packaged --workdir=RUN \
+        --config.data.source_dir=VIDEOS --config.model.num_classes=CLASSES
+
+`VIDEOS/train/CLASS/*.mp4`, or `VIDEOS/train.csv` with `classes.txt` (see `datasets/video_folder`).
+The stages are the paper's, at a batch for one GPU and with learning rates to match. Videos are kept
+at 4 frames a second; `--config.data.frame_rate=0` keeps every frame. Costs are counted as they are
+computed (`macs`).
+
+Variants, combined with commas: `lite` takes EfficientNet-Lite2 at 224 px, Lite1 at 168 and Lite0
+at 112, a seventh of the computation of `resnet` (the default); there is `efficientnet` too. Other
+methods, after those: `uniform`, `lstm`, `random_policy`, `multi_scale`, `scsampler`. What and how
+is trained, as in `activitynet`: `resolution_only`, `skipping_only`, `joint_only`, `no_finetune`,
+the losses, `released`, `improved`. Last, what it starts from, which a few videos cannot do without:
+`packaged`, ImageNet weights that installed packages carry (for `lite`), or `imagenet`, from the
+Hugging Face hub or from `--config.pretrained.folder=DIR`.
+"""
+
+from ml_collections import ConfigDict
+
+from ar_net_jax import recipes
+
+VARIANTS = {"lite": recipes.lite, **recipes.PAPER_VARIANTS}
+
+BATCH_SIZE = 16
+
+
+def get_config(variants: str = "") -> ConfigDict:
+    """The config, with comma-separated variants applied in order."""
+    config = recipes.base_config("video_folder", 2)
+    config.model.gflops_convention = "macs"
+    config.data.update(frame_rate=4.0)
+    recipes.apply_variants(config, variants, VARIANTS)
+    # The learning rates are the paper's, for its batch.
+    for stage in config.stages.values():
+        stage.learning_rate *= BATCH_SIZE / config.data.batch_size
+    config.data.update(batch_size=BATCH_SIZE, eval_batch_size=BATCH_SIZE)
+    return config
