@@ -48,7 +48,7 @@ def _shrunk(config: Config, *, keep_backbones: bool = False) -> Config:
             policy["backbone"] = tiny
             model["backbones"] = (tiny,) * len(model["backbones"])
     if not keep_backbones:
-        for field in ("backbone", "sampler"):
+        for field in ("backbone", "sampler_backbone"):
             if field in model:
                 model[field] = tiny
     values["pretrained"]["weights"] = {}
