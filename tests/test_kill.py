@@ -208,7 +208,7 @@ def test_a_demo_killed_three_times_ends_in_the_same_models(tmp_path: Path) -> No
         status = signal_when(process, signal.SIGKILL, (killed / place).exists)
         assert status == -signal.SIGKILL, killed.with_suffix(".log").read_text()
     assert _start_demo(killed).wait() == 0, killed.with_suffix(".log").read_text()
-    for run in demo.RUNS:
+    for run in (demo._SHOWN, demo._CONTROLS, *demo._BASELINES):
         models = (load_model(workdir / run / "model")[0] for workdir in (whole, killed))
         jax.tree.map(np.testing.assert_array_equal, *models)
     tables = [json.loads((workdir / "results.json").read_text()) for workdir in (whole, killed)]

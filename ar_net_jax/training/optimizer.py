@@ -17,13 +17,14 @@ def parameter_group(
 
     Args:
         path: names from the root to the parameter.
-        siblings: the parameters of the same module; BatchNorm is known by its `scale`.
+        siblings: the parameters of the same module; a normalisation is known by its `scale`, and
+            a layer scale is called `gamma`.
         heads: paths of the modules that are Linear layers in the released sense.
 
     Returns:
         `norm`, `head_weight`, `head_bias`, `weight` or `bias`.
     """
-    if "scale" in siblings:
+    if "scale" in siblings or path[-1] == "gamma":
         return "norm"
     kind = "bias" if path[-1].startswith("bias") else "weight"
     return f"head_{kind}" if path[:-1] in heads else kind
