@@ -1,6 +1,8 @@
-"""A method and a backbone of one's own, from CONTRIBUTING.md, through every job and every way to run.
+"""A method and a backbone of one's own, as CONTRIBUTING.md has them, through every job.
 
-The default suite walks the short path (`test_contributing.py`); this is the long one.
+The default suite walks the short path (`test_contributing.py`); this is the long one, with stops and
+several processes.
+
 """
 
 import json
