@@ -1,8 +1,7 @@
 """A method and a backbone of one's own, as CONTRIBUTING.md has them, through every job.
 
-The default suite walks the short path (`test_contributing.py`); this is the long one, with stops and
-several processes.
-
+The default suite walks the short path (`test_contributing.py`); this is the long one, with a stop
+and several processes.
 """
 
 import json
