@@ -319,5 +319,4 @@ PAPER_VARIANTS: dict[str, Variant] = {
     "released": released,
     "improved": improved,
     "imagenet": imagenet,
-    "packaged": packaged,
 }

@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 
 from ar_net_jax import recipes
 
-VARIANTS = {"lite": recipes.lite, **recipes.PAPER_VARIANTS}
+VARIANTS = {"lite": recipes.lite, **recipes.PAPER_VARIANTS, "packaged": recipes.packaged}
 
 BATCH_SIZE = 16
 

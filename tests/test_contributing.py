@@ -46,12 +46,19 @@ def test_the_examples_are_as_short_as_promised(name: str) -> None:
     assert len(EXAMPLES[name].splitlines()) <= LONGEST[name]
 
 
-@pytest.mark.parametrize("name", ["middle.py", "plain.py"])
+# Without optimisation, as tests compile, a step on the example's own sizes takes half a minute.
+SMALL = {
+    "middle.py": ["--config.model.backbone=resnet8_tiny", "--config.model.resolution=16"],
+    "plain.py": ["--config.model.resolution=16"],
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
 def test_a_method_and_a_backbone_of_ones_own(
     name: str, tmp_path: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, run = _write(name, tmp_path), tmp_path / "run"
-    config = [f"--config={file}", f"--config.data.data_dir={data_dir}"]
+    config = [f"--config={file}", f"--config.data.data_dir={data_dir}", *SMALL[name]]
     main(["train", *config, f"--workdir={run}", "--quiet"])
     recorded = json.loads((run / "model" / "config.json").read_text())
     assert recorded["code"]["file"] == str(file)

@@ -63,7 +63,7 @@ def _frame_logits(config: Config, variables: Any, frames: jax.Array) -> jax.Arra
 
     def every(module: Any) -> jax.Array:
         features, _ = module.policy_features(frames, EVALUATION)
-        steps = module.policy.decide(features)
+        steps = module.policy.decide(features, use_skips=False)
         selected = jnp.ones((*frames.shape[:2], len(config.model.resolutions)), bool)
         return module.frame_logits(frames, EVALUATION, features, steps, selected)[0]
 
@@ -230,7 +230,7 @@ def test_misfits_name_the_key_and_the_remedy(spoil: Any, message: str) -> None:
     ("override", "message"),
     [
         ("--config.model.num_classes=100", "is for 200 classes, .* is 100"),
-        ("--config.model.policy.hidden_size=64", r"expected \(256, 1280\)"),
+        ("--config.model.policy.hidden_size=64", r"expected \(200, 64\)"),
         ("--config.model.backbones=('resnet50','resnet50','resnet18')", "are those of resnet34"),
         ("--config.model.skips=(1,2)", "module.linear"),
     ],

@@ -19,7 +19,9 @@ from ar_net_jax.training.state import TrainState
 def _variants(name: str) -> list[str]:
     namespace: dict = {}
     exec(config_path(name).read_text(), namespace)
-    return ["", *namespace["VARIANTS"]]
+    # Packages carry weights of some backbones only.
+    alone = {"packaged": "lite,packaged"}
+    return ["", *(alone.get(variant, variant) for variant in namespace["VARIANTS"])]
 
 
 SPECS = [f"{name}:{v}".rstrip(":") for name in shipped_configs() for v in _variants(name)]

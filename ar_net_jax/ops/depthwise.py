@@ -78,16 +78,16 @@ class DepthwiseConv(nn.Module):
         stride: the same for rows and columns.
         padding: zeros before and after, for rows and for columns.
         kernel_init: initialiser of the float32 kernel [k, k, 1, C].
-        use_bias: adds a bias that starts at zero.
         dtype: of the computation and of the result.
+        use_bias: adds a bias that starts at zero.
     """
 
     kernel_size: int
     stride: int
     padding: Padding
     kernel_init: nn.initializers.Initializer
-    use_bias: bool = False
     dtype: DTypeLike = jnp.float32
+    use_bias: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
