@@ -306,7 +306,7 @@ def test_the_variant_names_weights_of_every_backbone() -> None:
     assert set(load_config("activitynet:uniform,imagenet").pretrained.weights) == {"backbone_0"}
     assert not any(load_config("activitynet").pretrained.weights.values())
     with pytest.raises(UserError, match="variant 'packaged': no such weights of resnet50 are kno"):
-        load_config("activitynet:packaged")
+        load_config("video_folder:packaged")
 
 
 def test_layouts_are_told_apart() -> None:

@@ -1,4 +1,8 @@
-"""A training is killed or told to stop, the same command again: the same model, bit for bit."""
+"""A training is killed or told to stop, the same command again: the same model, bit for bit.
+
+All of it is slow; the default suite interrupts trainings inside one process (`test_loop.py`,
+`test_faults.py`).
+"""
 
 import json
 import os
@@ -108,6 +112,7 @@ def _assert_every_video_once_an_epoch(workdir: Path) -> None:
     assert sorted(rows) == [(e, i) for e in range(len(rows) // VIDEOS) for i in range(VIDEOS)]
 
 
+@pytest.mark.slow
 def test_killed_once_and_told_to_stop_once_it_ends_in_the_same_model(
     tmp_path: Path, runs: Runs, whole: Path
 ) -> None:
