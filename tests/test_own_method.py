@@ -103,7 +103,8 @@ def test_every_job_and_every_way_to_run(name: str, tmp_path: Path, data_dir: Pat
     code = f"--method={file}"
     main(["evaluate", f"--workdir={run}", code, "--quiet"])
     clip = tmp_path / "clip.mp4"
-    write_video(clip, np.random.default_rng(0).integers(0, 256, (20, 48, 48, 3), np.uint8), 5, 30)
+    noise = np.random.default_rng(0).integers(0, 256, (20, 48, 48, 3), np.uint8)
+    write_video(clip, noise, fps=5, crf=30)
     predicted = tmp_path / "predicted.json"
     main(["predict", f"--workdir={run}", code, str(clip), f"--json={predicted}"])
     (video,) = json.loads(predicted.read_text())["videos"]
