@@ -5,6 +5,7 @@ It has no BatchNorm, and so no running statistics. Names follow timm with unders
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -178,53 +179,68 @@ class ConvNeXtBackbone(Backbone):
     def layouts(self) -> Mapping[str, Layout]:
         """The names of timm's `convnext_*` and of `torchvision.models.convnext`."""
         return {
-            "timm": Layout(_timm(self.spec), "head.fc"),
-            "torchvision": Layout(_torchvision(self.spec), "classifier.2"),
+            "timm": Layout(_layers(self.spec, _TIMM), "head.fc"),
+            "torchvision": Layout(_layers(self.spec, _TORCHVISION), "classifier.2"),
         }
 
 
-def _timm(spec: ConvNeXtSpec) -> tuple[Layer, ...]:
+class _Names(NamedTuple):
+    """Where one family of names keeps the layers; {} stand for the stage and the block in it."""
+
+    stem: str
+    head_norm: str
+    downsample: str
+    block: str
+    depthwise: str
+    norm: str
+    linear: tuple[str, str]
+    scale: tuple[Literal["vector", "channels"], str]
+
+
+_TIMM = _Names(
+    stem="stem",
+    head_norm="head.norm",
+    downsample="stages.{stage}.downsample",
+    block="stages.{stage}.blocks.{block}",
+    depthwise="conv_dw",
+    norm="norm",
+    linear=("mlp.fc1", "mlp.fc2"),
+    scale=("vector", "gamma"),
+)
+# `features` holds the stem, and then a stage and a downsampling in turn.
+_TORCHVISION = _Names(
+    stem="features.0",
+    head_norm="classifier.0",
+    downsample="features.{before}",
+    block="features.{at}.{block}",
+    depthwise="block.0",
+    norm="block.2",
+    linear=("block.3", "block.5"),
+    scale=("channels", "layer_scale"),
+)
+
+
+def _layers(spec: ConvNeXtSpec, names: _Names) -> tuple[Layer, ...]:
     layers = [
-        Layer("conv", "stem.0", ("stem_0",), bias=True),
-        Layer("layer_norm", "stem.1", ("stem_1",)),
-        Layer("layer_norm", "head.norm", ("head_norm",)),
+        Layer("conv", f"{names.stem}.0", ("stem_0",), bias=True),
+        Layer("layer_norm", f"{names.stem}.1", ("stem_1",)),
+        Layer("layer_norm", names.head_norm, ("head_norm",)),
     ]
+    kind, scale = names.scale
     for stage, depth in enumerate(spec.depths):
+        place = {"stage": stage, "before": 2 * stage, "at": 2 * stage + 1}
         if stage > 0:
-            source, ours = f"stages.{stage}.downsample", f"stages_{stage}_downsample"
+            source, ours = names.downsample.format(**place), f"stages_{stage}_downsample"
             layers.append(Layer("layer_norm", f"{source}.0", (f"{ours}_0",)))
             layers.append(Layer("conv", f"{source}.1", (f"{ours}_1",), bias=True))
         for i in range(depth):
-            source, ours = f"stages.{stage}.blocks.{i}", f"stages_{stage}_blocks_{i}"
+            source, ours = names.block.format(**place, block=i), f"stages_{stage}_blocks_{i}"
             layers += [
-                Layer("depthwise", f"{source}.conv_dw", (ours, "conv_dw"), bias=True),
-                Layer("layer_norm", f"{source}.norm", (ours, "norm")),
-                Layer("linear", f"{source}.mlp.fc1", (ours, "mlp_fc1"), bias=True),
-                Layer("linear", f"{source}.mlp.fc2", (ours, "mlp_fc2"), bias=True),
-                Layer("vector", f"{source}.gamma", (ours, "gamma")),
-            ]
-    return tuple(layers)
-
-
-def _torchvision(spec: ConvNeXtSpec) -> tuple[Layer, ...]:
-    layers = [
-        Layer("conv", "features.0.0", ("stem_0",), bias=True),
-        Layer("layer_norm", "features.0.1", ("stem_1",)),
-        Layer("layer_norm", "classifier.0", ("head_norm",)),
-    ]
-    for stage, depth in enumerate(spec.depths):
-        if stage > 0:
-            source, ours = f"features.{2 * stage}", f"stages_{stage}_downsample"
-            layers.append(Layer("layer_norm", f"{source}.0", (f"{ours}_0",)))
-            layers.append(Layer("conv", f"{source}.1", (f"{ours}_1",), bias=True))
-        for i in range(depth):
-            source, ours = f"features.{2 * stage + 1}.{i}", f"stages_{stage}_blocks_{i}"
-            layers += [
-                Layer("depthwise", f"{source}.block.0", (ours, "conv_dw"), bias=True),
-                Layer("layer_norm", f"{source}.block.2", (ours, "norm")),
-                Layer("linear", f"{source}.block.3", (ours, "mlp_fc1"), bias=True),
-                Layer("linear", f"{source}.block.5", (ours, "mlp_fc2"), bias=True),
-                Layer("channels", f"{source}.layer_scale", (ours, "gamma")),
+                Layer("depthwise", f"{source}.{names.depthwise}", (ours, "conv_dw"), bias=True),
+                Layer("layer_norm", f"{source}.{names.norm}", (ours, "norm")),
+                Layer("linear", f"{source}.{names.linear[0]}", (ours, "mlp_fc1"), bias=True),
+                Layer("linear", f"{source}.{names.linear[1]}", (ours, "mlp_fc2"), bias=True),
+                Layer(kind, f"{source}.{scale}", (ours, "gamma")),
             ]
     return tuple(layers)
 
