@@ -5,7 +5,6 @@ from typing import Any, Literal
 
 from ar_net_jax.evaluation.evaluate import Figures, Speed
 from ar_net_jax.methods import Method
-from ar_net_jax.methods.uniform import is_uniform
 
 Role = Literal["adaptive", "reference", "other"]
 
@@ -16,8 +15,7 @@ class Row:
 
     Attributes:
         method: the row's title.
-        role: tables and plots show `adaptive` rows in bold; plots join the `reference` ones, which
-            are Uniform.
+        role: tables and plots show `adaptive` rows in bold; plots join the `reference` ones.
         figures: what it scores and costs.
         speed: in all rows of a comparison or in none.
     """
@@ -35,6 +33,6 @@ class Row:
 
 def role_of(method: Method[Any]) -> Role:
     """The role of a method at its full number of frames: adaptive where it learns what to do."""
-    if is_uniform(method):
+    if method.traits.reference:
         return "reference"
     return "adaptive" if method.traits.adaptive and not method.traits.draws else "other"

@@ -52,12 +52,14 @@ class Traits:
             cheaper by an offset.
         streams: it can take a video frame by frame.
         draws: evaluation draws at random, by keys.
+        reference: comparisons hold other methods against it, at several numbers of frames.
     """
 
     adaptive: bool = False
     steerable: bool = False
     streams: bool = False
     draws: bool = False
+    reference: bool = False
 
 
 @flax.struct.dataclass

@@ -15,7 +15,7 @@ from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.config.schema import require
 from ar_net_jax.costs.network import Network
 from ar_net_jax.errors import UserError
-from ar_net_jax.methods.base import Method, Tree
+from ar_net_jax.methods.base import Method, Traits, Tree
 from ar_net_jax.methods.released import (
     LITE,
     RESOLUTIONS,
@@ -126,6 +126,7 @@ class Uniform(Method[UniformConfig]):
     title = "Uniform"
     Config = UniformConfig
     released = ReleasedUniform()
+    traits = Traits(reference=True)
     separable = True
 
     def module(self) -> UniformModule:
@@ -155,11 +156,6 @@ class Uniform(Method[UniformConfig]):
 def network_name(resolution: int) -> str:
     """Name of the network at a resolution, as in a multi-backbone model."""
     return f"{resolution}px"
-
-
-def is_uniform(method: Method[Any]) -> bool:
-    """Whether a method is Uniform itself, and not one that is made from it."""
-    return type(method) is Uniform
 
 
 def uniform_of(method: Method[Any], network: str = "") -> Uniform:
