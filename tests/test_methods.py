@@ -17,6 +17,7 @@ import pytest
 
 from ar_net_jax import methods
 from ar_net_jax.errors import UserError
+from ar_net_jax.evaluation.comparison import role_of
 from ar_net_jax.experiment import Config
 from ar_net_jax.losses import Accuracy
 from ar_net_jax.methods import Method, ModelConfig, Network, Prediction
@@ -241,6 +242,13 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """The registry, which forgets what the test registers."""
     monkeypatch.setattr(methods.registry, "_METHODS", dict(methods.registry._METHODS))
     return methods.registry
+
+
+def test_only_uniform_is_what_others_are_held_against() -> None:
+    roles = {name: role_of(method) for name, method in METHODS.items()}
+    adaptive = {"ar_net", "ar_net, hidden", "ar_net, looks", "scsampler"}
+    assert {name for name, role in roles.items() if role == "adaptive"} == adaptive
+    assert [name for name, role in roles.items() if role == "reference"] == ["uniform"]
 
 
 def test_an_unknown_method_is_named_with_a_near_one_and_all_known() -> None:
