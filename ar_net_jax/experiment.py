@@ -156,7 +156,7 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> Config:
     name, _, variants = spec.partition(":")
     path = config_path(name)
     module = load_module(path, "--config")
-    register_module(module, path, "--config")
+    register_module(module, path)
     values = complete(evaluate(module, spec, variants))
     return with_code(Config.from_dict(override(values, overrides)))
 

@@ -121,10 +121,12 @@ def test_a_file_in_the_directory_of_a_run_is_refused(tmp_path: Path, mark: str, 
     (tmp_path / "config.json").write_text("{}")
     folder = tmp_path / below
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "own.py"
-    path.write_text(FILE)
-    with pytest.raises(UserError, match="lies in the directory of a run"):
-        load_user_code(str(path))
+    path, ran = folder / "own.py", tmp_path / "ran"
+    path.write_text(f"open({str(ran)!r}, 'w').close()\n{FILE}")
+    for use in (load_user_code, load_config):
+        with pytest.raises(UserError, match="lies in the directory of a run"):
+            use(str(path))
+    assert not ran.exists(), "nothing of it is run before it is refused"
 
 
 def test_a_file_that_has_changed_is_warned_of(file: Path) -> None:
@@ -155,5 +157,5 @@ def test_code_that_is_missing_is_named_by_its_file(
 def test_nothing_is_registered_by_a_module_without_methods(tmp_path: Path) -> None:
     path = tmp_path / "plain.py"
     path.write_text("X = 1\n")
-    record = user_code.register_module(types.ModuleType("plain"), path, "--config")
+    record = user_code.register_module(types.ModuleType("plain"), path)
     assert record == CodeRecord()

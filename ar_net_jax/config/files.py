@@ -20,6 +20,8 @@ from ar_net_jax.errors import UserError, first_line
 _FLAG_ERRORS = (flags.Error, KeyError, AttributeError, TypeError, ValueError)
 # Of a file of the user's; its other errors keep the traceback that leads to them.
 _FILE_ERRORS = (SyntaxError, ImportError)
+# What `arnet train` leaves beside its config.json.
+_MARKS_OF_A_RUN = ("checkpoints", "stages", "history", "model", "variables")
 
 
 def config_path(name: str) -> Path:
@@ -48,8 +50,10 @@ def load_module(path: Path, flag: str) -> ModuleType:
         flag: that named it, for the error.
 
     Raises:
-        UserError: it does not parse, or imports what is not there.
+        UserError: it does not parse, imports what is not there, or lies in the directory of a run,
+            from where nothing is run.
     """
+    _refuse_a_runs_own(path, flag)
     digest = hashlib.sha256(f"{path.resolve()}\n".encode() + path.read_bytes()).hexdigest()
     name = f"_arnet_file_{digest[:16]}"
     if name in sys.modules:
@@ -68,6 +72,16 @@ def load_module(path: Path, flag: str) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def _refuse_a_runs_own(file: Path, flag: str) -> None:
+    for folder in file.resolve().parents:
+        is_run = (folder / "config.json").exists()
+        if is_run and any((folder / mark).exists() for mark in _MARKS_OF_A_RUN):
+            raise UserError(
+                f"{flag}={file}: lies in the directory of a run, {folder}, from where no code is "
+                "run; move it elsewhere"
+            )
 
 
 def evaluate(module: ModuleType, spec: str, variants: str) -> Mapping[str, Any]:

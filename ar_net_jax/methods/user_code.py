@@ -18,9 +18,6 @@ from ar_net_jax.errors import UserError
 from ar_net_jax.methods import registry
 from ar_net_jax.methods.base import Method
 
-# What `arnet train` leaves beside its config.json.
-_MARKS_OF_A_RUN = ("checkpoints", "stages", "history", "model", "variables")
-
 
 @dataclass(frozen=True)
 class CodeRecord:
@@ -56,7 +53,7 @@ def load_user_code(path: str, flag: str = "--method") -> CodeRecord:
         raise UserError(f"{flag}={path}: code is run from local files only; copy it to your side")
     if not file.is_file() or file.suffix != ".py":
         raise UserError(f"{flag}={path}: no such Python file")
-    record = register_module(load_module(file, flag), file, flag)
+    record = register_module(load_module(file, flag), file)
     if not record.names:
         raise UserError(
             f"{flag}={path}: the file defines neither a method nor a backbone (a class that "
@@ -65,17 +62,15 @@ def load_user_code(path: str, flag: str = "--method") -> CodeRecord:
     return record
 
 
-def register_module(module: ModuleType, file: Path, flag: str) -> CodeRecord:
+def register_module(module: ModuleType, file: Path) -> CodeRecord:
     """Registers the methods and backbones that a module defines.
 
     Args:
         module: of the file, already run.
         file: its path.
-        flag: that named it.
 
     Raises:
-        UserError: a class is incomplete, has a shipped one's name, or the file lies in the
-            directory of a run.
+        UserError: a class is incomplete, or has a shipped one's name.
     """
     classes = [
         value
@@ -88,7 +83,6 @@ def register_module(module: ModuleType, file: Path, flag: str) -> CodeRecord:
     names += [_register_backbone(cls) for cls in classes if issubclass(cls, Backbone)]
     if not names:
         return CodeRecord()
-    _refuse_a_runs_own(file, flag)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     record = CodeRecord(str(file.resolve()), digest, tuple(names))
     _LOADED.update(dict.fromkeys(names, record))
@@ -130,16 +124,6 @@ def check_record(record: CodeRecord) -> None:
 
 def _installed(name: str) -> bool:
     return name in registry.names() or name in backbones.names()
-
-
-def _refuse_a_runs_own(file: Path, flag: str) -> None:
-    for folder in file.resolve().parents:
-        is_run = (folder / "config.json").exists()
-        if is_run and any((folder / mark).exists() for mark in _MARKS_OF_A_RUN):
-            raise UserError(
-                f"{flag}={file}: lies in the directory of a run, {folder}, from where no code is "
-                "run; move it elsewhere"
-            )
 
 
 def _register_backbone(cls: type[Backbone]) -> str:
