@@ -28,11 +28,13 @@ def config_path(name: str) -> Path:
     """The file of a shipped config, or the path itself where one is given.
 
     Raises:
-        UserError: neither; names the closest shipped config.
+        UserError: neither; names the closest shipped config. Or the file lies in the directory of
+            a run.
     """
     if name.endswith(".py") or "/" in name:
         if not Path(name).is_file():
             raise UserError(f"--config={name}: no such file")
+        refuse_a_runs_own(Path(name), "--config")
         return Path(name)
     known = shipped_configs()
     if name not in known:
@@ -50,10 +52,8 @@ def load_module(path: Path, flag: str) -> ModuleType:
         flag: that named it, for the error.
 
     Raises:
-        UserError: it does not parse, imports what is not there, or lies in the directory of a run,
-            from where nothing is run.
+        UserError: it does not parse, or imports what is not there.
     """
-    _refuse_a_runs_own(path, flag)
     digest = hashlib.sha256(f"{path.resolve()}\n".encode() + path.read_bytes()).hexdigest()
     name = f"_arnet_file_{digest[:16]}"
     if name in sys.modules:
@@ -74,7 +74,12 @@ def load_module(path: Path, flag: str) -> ModuleType:
     return module
 
 
-def _refuse_a_runs_own(file: Path, flag: str) -> None:
+def refuse_a_runs_own(file: Path, flag: str) -> None:
+    """Raises UserError if a user's file lies in the directory of a run, from where no code is run.
+
+    To be called before `load_module`. The package's own files are exempt: an environment may be
+    installed below such a directory.
+    """
     for folder in file.resolve().parents:
         is_run = (folder / "config.json").exists()
         if is_run and any((folder / mark).exists() for mark in _MARKS_OF_A_RUN):

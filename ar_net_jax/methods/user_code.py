@@ -13,7 +13,7 @@ from types import ModuleType
 
 from ar_net_jax import backbones
 from ar_net_jax.backbones import Backbone
-from ar_net_jax.config.files import load_module
+from ar_net_jax.config.files import load_module, refuse_a_runs_own
 from ar_net_jax.errors import UserError
 from ar_net_jax.methods import registry
 from ar_net_jax.methods.base import Method
@@ -53,6 +53,7 @@ def load_user_code(path: str, flag: str = "--method") -> CodeRecord:
         raise UserError(f"{flag}={path}: code is run from local files only; copy it to your side")
     if not file.is_file() or file.suffix != ".py":
         raise UserError(f"{flag}={path}: no such Python file")
+    refuse_a_runs_own(file, flag)
     record = register_module(load_module(file, flag), file)
     if not record.names:
         raise UserError(
