@@ -181,7 +181,12 @@ def with_code(config: Config) -> Config:
 def _parts(values: Mapping[str, Any]) -> dict[str, Any]:
     """A config's fields as they were given, each built as the class that the method asks for."""
     given = upgrade(values)
-    given.pop("version", None)
+    version = given.pop("version", VERSION)
+    require(
+        isinstance(version, int) and version <= VERSION,
+        "version",
+        f"{version!r} is not known here (up to {VERSION}); upgrade ar_net_jax",
+    )
     check_names(Config, given)
     code = build(CodeRecord, given.get("code", {}), "code")
     check_record(code)

@@ -128,6 +128,12 @@ VERSION_1 = {
 }
 
 
+def test_a_config_of_a_later_version_is_refused() -> None:
+    later = load_config("demo").to_dict() | {"version": VERSION + 1}
+    with pytest.raises(UserError, match=f"config.version: {VERSION + 1} is not known here"):
+        Config.from_dict(later)
+
+
 @pytest.mark.parametrize("variant", VERSION_1)
 def test_a_run_of_version_1_is_todays_variant(variant: str) -> None:
     """All of it, so that a run goes on where it stopped."""
