@@ -10,7 +10,7 @@ from ar_net_jax.demo.decisions import choices_by_kind
 from ar_net_jax.evaluation.evaluate import Evaluation, Figures
 from ar_net_jax.evaluation.metrics import Predictions
 from ar_net_jax.experiment import Config
-from ar_net_jax.methods.uniform import cut_out, is_uniform
+from ar_net_jax.methods.uniform import Uniform, cut_out
 from ar_net_jax.recipes import uniform_beside
 
 CONFIG = Config.from_dict(
@@ -51,7 +51,7 @@ def test_a_control_predicts_what_its_backbone_predicts_by_itself() -> None:
     )
     for network, module in modules.items():
         uniform = uniform_beside(CONFIG, network).build_method()
-        assert is_uniform(uniform)
+        assert isinstance(uniform, Uniform)
         assert uniform.config.resolution == METHOD.networks()[network].resolution
         cut = cut_out(METHOD, network, variables)
         logits = uniform.module().apply(cut, frames).logits
