@@ -51,7 +51,6 @@ def _start(
     }
     command = [sys.executable, "-m", "ar_net_jax", "train", f"--config={file}", "--quiet"]
     command += [f"--workdir={workdir}", f"--config.data.data_dir={data_dir}"]
-    command += ["--config.stages.train.epochs=2"]
     return subprocess.Popen(
         [*command, "--config.log_every=1", "--config.checkpoint_every_steps=1", *flags],
         env=environment,
