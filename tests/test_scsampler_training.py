@@ -79,7 +79,7 @@ def _scores(config: Config, variables: Any, split: VideoSource, draws: int = 5) 
             keys = example_keys(config.seed, jnp.zeros_like(order), order)
             request = Request(batch["frames"], keys, forced_actions=forced)
             logits.append(infer(variables, request, jnp.float32(0.0)).logits)
-        scores = jax.nn.softmax(np.concatenate(logits)[mask])
+        scores = np.asarray(jax.nn.softmax(np.concatenate(logits)[mask]))
         return mean_average_precision(scores, labels)
 
     chosen = config.model.frames
