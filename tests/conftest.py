@@ -23,6 +23,8 @@ from jax.experimental.compilation_cache import compilation_cache
 SHAPED = (
     "data.augment",
     "data.embedded",
+    "data.jpeg",
+    "data.resize",
     "data.sampling",
     "data.video",
     "evaluation",

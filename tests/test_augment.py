@@ -1,6 +1,7 @@
 """Crops and flips against the published recipe and plain Pillow."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -17,9 +18,12 @@ from ar_net_jax.data.augment import (
 )
 
 
+def _pixels(width: int, height: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
 def _picture(width: int, height: int, seed: int = 0) -> Image.Image:
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Image.fromarray(pixels)
+    return Image.fromarray(_pixels(width, height, seed))
 
 
 def test_crop_sizes_of_a_common_frame() -> None:
@@ -60,7 +64,7 @@ def test_random_crops_lie_within_the_frame(width: int, height: int, size: int, s
 
 
 def test_all_frames_of_a_video_are_treated_alike() -> None:
-    frame = _picture(104, 80)
+    frame = _pixels(104, 80)
     for seed in range(5):
         clip = random_clip([frame] * 3, 64, np.random.default_rng(seed))
         assert clip.shape == (3, 64, 64, 3) and clip.dtype == np.uint8
@@ -69,11 +73,41 @@ def test_all_frames_of_a_video_are_treated_alike() -> None:
 
 
 def test_the_same_generator_gives_the_same_crop() -> None:
-    frames = [_picture(104, 80)]
+    frames = [_pixels(104, 80)]
     once = random_clip(frames, 64, np.random.default_rng(3))
     np.testing.assert_array_equal(once, random_clip(frames, 64, np.random.default_rng(3)))
     others = [random_clip(frames, 64, np.random.default_rng(s)) for s in range(4, 12)]
     assert any((other != once).any() for other in others)
+
+
+@given(st.integers(20, 300), st.integers(20, 300), st.integers(8, 224), st.integers(0, 1000))
+def test_training_crops_are_those_of_pillow(width: int, height: int, size: int, seed: int) -> None:
+    frame = _pixels(width, height, seed)
+    crop = random_crop(
+        width, height, size, np.random.default_rng(seed), multi_scale=True, flip=True
+    )
+    box = (crop.left, crop.top, crop.left + crop.width, crop.top + crop.height)
+    scaled = Image.fromarray(frame).crop(box).resize((size, size), Image.Resampling.BILINEAR)
+    expected = np.asarray(scaled)[:, ::-1] if crop.flip else np.asarray(scaled)
+    (found,) = random_clip([frame], size, np.random.default_rng(seed))
+    assert np.abs(found.astype(int) - expected).max() <= 2
+
+
+@pytest.mark.parametrize("multi_scale", [True, False])
+@pytest.mark.parametrize("other", [(52, 40), (60, 200), (240, 30), (104, 81)])
+def test_frames_of_another_size_are_scaled_to_the_first(
+    other: tuple[int, int], multi_scale: bool
+) -> None:
+    # White throughout: what the crop found beyond a frame would be dark.
+    frames = [np.full((h, w, 3), 255, np.uint8) for w, h in [(104, 80), other]]
+    for seed in range(20):
+        clip = random_clip(frames, 64, np.random.default_rng(seed), multi_scale=multi_scale)
+        assert clip.shape == (2, 64, 64, 3) and (clip == 255).all()
+    # And what is shown is the same part of the picture.
+    ramp = np.linspace(0, 255, 104).astype(np.uint8)[None, :, None].repeat(80, 0).repeat(3, 2)
+    scaled = np.asarray(Image.fromarray(ramp).resize(other, Image.Resampling.BILINEAR))
+    clip = random_clip([ramp, scaled], 64, np.random.default_rng(3), multi_scale=multi_scale)
+    assert np.abs(clip[0].astype(int) - clip[1]).max() <= 6
 
 
 def test_flip_mirrors_half_of_the_videos_when_asked() -> None:
@@ -82,7 +116,7 @@ def test_flip_mirrors_half_of_the_videos_when_asked() -> None:
         for s in range(200)
     ]
     assert 70 < sum(crop.flip for crop in crops) < 130
-    frame = _picture(104, 80)
+    frame = _pixels(104, 80)
     crop = next(crop for crop in crops if crop.flip)
     plain = apply_crop(frame, type(crop)(crop.left, crop.top, crop.width, crop.height), 64)
     np.testing.assert_array_equal(apply_crop(frame, crop, 64), plain[:, ::-1])

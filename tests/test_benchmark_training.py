@@ -9,7 +9,12 @@ import pytest
 
 from ar_net_jax.benchmarks import training, training_report
 from ar_net_jax.benchmarks.machine import describe_machine, peak_memory
-from ar_net_jax.benchmarks.pipeline_rate import DrawnVideos, PipelineRate, measure_pipeline
+from ar_net_jax.benchmarks.pipeline_rate import (
+    DrawnVideos,
+    PipelineRate,
+    compare_with_pillow,
+    measure_pipeline,
+)
 from ar_net_jax.benchmarks.training_calls import StepCall, stage_calls
 from ar_net_jax.cli import benchmark_training
 from ar_net_jax.errors import UserError
@@ -110,3 +115,10 @@ def test_the_pipeline_is_measured_per_core() -> None:
     per_core = found.frames_per_second / found.cores
     assert found.frames_per_second_per_core == pytest.approx(per_core)
     assert np.isfinite(found.bytes_per_frame)
+
+
+def test_the_pipeline_is_faster_than_pillow_alone() -> None:
+    found = compare_with_pillow(rounds=3, num_batches=3, num_frames=8, batch_size=2)
+    assert found.ratio == pytest.approx(found.pipeline / found.pillow)
+    # Half as fast again and more; the least that a busy machine shows.
+    assert found.ratio > 1.15

@@ -175,6 +175,13 @@ def test_evaluation_covers_every_example_over_processes() -> None:
     assert sorted(ids) == list(range(9))
 
 
+def test_more_threads_than_examples_ahead_is_no_matter(caplog: pytest.LogCaptureFixture) -> None:
+    source = FakeSource(3)
+    many = list(_evaluate(source, batch_size=1, num_threads=16))
+    _assert_same(many, list(_evaluate(source, batch_size=1, num_threads=0)))
+    assert not caplog.records
+
+
 def test_a_short_video_repeats_its_last_frame() -> None:
     (batch,) = _evaluate(FakeSource(1, frames=2), batch_size=1)
     assert batch["frame_index"].tolist() == [[0, 1, 1, 1]]
@@ -186,6 +193,13 @@ def test_only_sampled_frames_are_decoded() -> None:
     broken = [frame if i in (2, 7) else b"not decoded" for i, frame in enumerate(frames)]
     images = pipeline.decode_jpegs(broken, np.array([2, 7, 7]))
     assert [image.size for image in images] == [(104, 80)] * 3
+
+
+def test_a_short_video_repeats_its_last_frame_in_training() -> None:
+    batch = next(_train(FakeSource(1, frames=2), batch_size=1))
+    assert batch["frame_index"].tolist() == [[0, 1, 1, 1]]
+    first, *rest = batch["frames"][0]
+    assert all((frame == rest[0]).all() for frame in rest) and (first != rest[0]).any()
 
 
 class DamagedSource(FakeSource):

@@ -1,11 +1,18 @@
-"""Cropping and flipping on the host, the same for all frames of a video; Pillow's bilinear."""
+"""Cropping and flipping on the host, the same for all frames of a video; Pillow's bilinear.
+
+Evaluation is Pillow's work, so that it equals the published transform to the last bit. Training
+takes arrays and a faster resizer, at most two levels from Pillow.
+"""
 
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
+
+from ar_net_jax.data.resize import resize
 
 SCALES = (1.0, 0.875, 0.75, 0.66)
 _MAX_DISTORT = 1
@@ -82,14 +89,27 @@ def random_crop(
     return dataclasses.replace(crop, flip=bool(flip and rng.random() < 0.5))
 
 
-def apply_crop(frame: Image.Image, crop: Crop, size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
-    """Crops one frame and scales it to uint8 [size, size, 3]."""
-    box = (crop.left, crop.top, crop.left + crop.width, crop.top + crop.height)
-    # Cropped first: resize(box=...) would let the filter reach pixels beyond the box.
-    image = frame.crop(box).resize((size, size), Image.Resampling.BILINEAR)
-    if crop.flip:
-        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return np.asarray(image)
+def apply_crop(
+    frame: UInt8[np.ndarray, "_ _ 3"], crop: Crop, size: int
+) -> UInt8[np.ndarray, "{size} {size} 3"]:
+    """Crops one frame and scales it to uint8 [size, size, 3].
+
+    Args:
+        frame: RGB, and no smaller than the crop.
+        crop: what is kept of it.
+        size: side of the output.
+    """
+    box = frame[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
+    image = resize(box, size, size)
+    return _mirror(image) if crop.flip else image
+
+
+def _mirror(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    mirrored = np.empty_like(image)
+    # By channel: NumPy takes seven times as long to turn round pixels of three bytes at once.
+    for channel in range(3):
+        mirrored[..., channel] = image[:, ::-1, channel]
+    return mirrored
 
 
 def shrink_short_side(frame: Image.Image, side: int) -> Image.Image:
@@ -120,28 +140,33 @@ def eval_crop(frame: Image.Image, size: int) -> UInt8[np.ndarray, "{size} {size}
 
 
 def random_clip(
-    frames: Sequence[Image.Image],
+    frames: Iterable[UInt8[np.ndarray, "_ _ 3"]],
     size: int,
     rng: np.random.Generator,
     *,
     multi_scale: bool = True,
     flip: bool = True,
-) -> UInt8[np.ndarray, "t {size} {size} 3"]:
+) -> UInt8[np.ndarray, "_ {size} {size} 3"]:
     """Augments the frames of a video alike.
 
     Args:
-        frames: RGB, all of one size.
+        frames: RGB, one or more. A frame that has not the size of the first is scaled to it, for
+            the crop fits that one.
         size: side of the output.
         rng: where the randomness comes from.
         multi_scale: as in `random_crop`.
         flip: as in `random_crop`.
 
     Returns:
-        uint8 [len(frames), size, size, 3].
+        uint8 [number of frames, size, size, 3].
     """
-    width, height = frames[0].size
+    # Taken one by one: a frame that is decoded only now is still in the processor's cache.
+    rest = iter(frames)
+    first = next(rest)
+    height, width, _ = first.shape
     crop = random_crop(width, height, size, rng, multi_scale=multi_scale, flip=flip)
-    return np.stack([apply_crop(frame, crop, size) for frame in frames])
+    same_size = (resize(frame, width, height) for frame in itertools.chain([first], rest))
+    return np.stack([apply_crop(frame, crop, size) for frame in same_size])
 
 
 def eval_clip(frames: Sequence[Image.Image], size: int) -> UInt8[np.ndarray, "t {size} {size} 3"]:

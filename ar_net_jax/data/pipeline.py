@@ -6,26 +6,23 @@ the main one first, padded with -1; `example_id` int32 [B], the example's index 
 of each frame in the stored video.
 """
 
+import contextlib
 import dataclasses
-import io
 import os
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 
 import grain
 import numpy as np
-from absl import flags
 from PIL import Image
 
 from ar_net_jax.data.augment import eval_clip, random_clip
+from ar_net_jax.data.jpeg import decode_jpeg
 from ar_net_jax.data.sampling import eval_indices, train_indices
 from ar_net_jax.data.source import VideoExample, Videos
-from ar_net_jax.data.workers import exit_with_parent, read_workers
+from ar_net_jax.data.workers import Batch as Batch
+from ar_net_jax.data.workers import Row, read_by_workers
 from ar_net_jax.errors import UserError, first_line
-
-Batch = dict[str, np.ndarray]
-# One example: arrays, and numbers of no dimension.
-_Row = dict[str, np.ndarray | np.generic]
 
 _PADDING = -1
 
@@ -36,7 +33,7 @@ def _cores() -> int:
 
 def decode_jpegs(frames: Sequence[bytes], indices: np.ndarray) -> list[Image.Image]:
     """Decodes the chosen frames, each once however often it is repeated."""
-    decoded = {i: Image.open(io.BytesIO(frames[i])).convert("RGB") for i in set(indices.tolist())}
+    decoded = {i: Image.fromarray(decode_jpeg(frames[i])) for i in set(indices.tolist())}
     return [decoded[i] for i in indices.tolist()]
 
 
@@ -51,10 +48,11 @@ def _read(source: Videos, example_id: int) -> VideoExample:
         ) from error
 
 
-def _decode(example: VideoExample, example_id: int, indices: np.ndarray) -> list[Image.Image]:
-    """Decodes the chosen frames of an example; a damaged one is named."""
+@contextlib.contextmanager
+def _named(example: VideoExample, example_id: int) -> Iterator[None]:
+    """Says of what fails within which video it is."""
     try:
-        return decode_jpegs(example["frames"], indices)
+        yield
     except Exception as error:
         raise UserError(
             f"video '{example['name']}' (example {example_id}): a stored frame cannot be decoded "
@@ -70,7 +68,7 @@ def _pad_labels(labels: np.ndarray, width: int) -> np.ndarray:
 
 def _row(
     example_id: int, epoch: int, frames: np.ndarray, indices: np.ndarray, labels: np.ndarray
-) -> _Row:
+) -> Row:
     return {
         "frames": frames,
         "labels": labels,
@@ -92,15 +90,19 @@ class _TrainLoader:
     multi_scale: bool
     flip: bool
 
-    def __call__(self, place: tuple[int, int]) -> _Row:
+    def __call__(self, place: tuple[int, int]) -> Row:
         epoch, example_id = place
         example = _read(self.source, example_id)
         rng = np.random.default_rng([self.seed, epoch, example_id])
         indices = train_indices(len(example["frames"]), self.num_frames, rng)
-        images = _decode(example, example_id, indices)
-        clip = random_clip(
-            images, self.image_size, rng, multi_scale=self.multi_scale, flip=self.flip
-        )
+        # A short video repeats its last frame.
+        distinct, places = np.unique(indices, return_inverse=True)
+        frames = (decode_jpeg(example["frames"][i]) for i in distinct.tolist())
+        with _named(example, example_id):
+            clip = random_clip(
+                frames, self.image_size, rng, multi_scale=self.multi_scale, flip=self.flip
+            )
+        clip = clip if len(distinct) == len(indices) else clip[places]
         labels = _pad_labels(example["labels"], self.source.max_labels)
         return _row(example_id, epoch, clip, indices, labels)
 
@@ -113,7 +115,7 @@ class _EvalLoader:
     num_frames: int
     image_size: int
 
-    def __call__(self, example_id: int) -> _Row:
+    def __call__(self, example_id: int) -> Row:
         if example_id >= len(self.source):
             shape = (self.num_frames, self.image_size, self.image_size, 3)
             labels = np.full(self.source.max_labels, _PADDING, np.int32)
@@ -121,7 +123,8 @@ class _EvalLoader:
             return _row(_PADDING, 0, np.zeros(shape, np.uint8), indices, labels)
         example = _read(self.source, example_id)
         indices = eval_indices(len(example["frames"]), self.num_frames)
-        clip = eval_clip(_decode(example, example_id, indices), self.image_size)
+        with _named(example, example_id):
+            clip = eval_clip(decode_jpegs(example["frames"], indices), self.image_size)
         labels = _pad_labels(example["labels"], self.source.max_labels)
         return _row(example_id, 0, clip, indices, labels)
 
@@ -154,22 +157,29 @@ def _own_rows(rows: Sequence[int] | None, batch_size: int) -> tuple[int, ...]:
     return own
 
 
-def _stream(
+def stream(
     examples: grain.MapDataset, batch_size: int, num_threads: int | None, num_workers: int
-) -> grain.IterDataset:
-    """Batches of examples, loaded ahead by threads of this process or by worker processes."""
+) -> Generator[Batch, None, None]:
+    """Batches of examples, loaded ahead by threads of this process or by worker processes.
+
+    Args:
+        examples: what loads one row of a batch each; picklable, if there are workers.
+        batch_size: rows of a batch.
+        num_threads: as in `train_batches`.
+        num_workers: as in `train_batches`.
+    """
     if num_workers:
-        if not flags.FLAGS.is_parsed():
-            # Grain asks absl's flags when it starts workers, and refuses to without an answer.
-            flags.FLAGS.mark_as_parsed()
-        # A worker makes whole batches, every num_workers-th, so that their content stays the same.
-        ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
-        batches = examples.batch(batch_size).to_iter_dataset(ahead)
-        workers = grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=2)
-        return batches.mp_prefetch(workers, exit_with_parent)
+        return read_by_workers(examples, batch_size, num_workers)
     threads = _cores() if num_threads is None else num_threads
-    ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * batch_size)
-    return examples.to_iter_dataset(ahead).batch(batch_size)
+    # With fewer places than threads, Grain warns that some threads would have nothing to do.
+    ahead = grain.ReadOptions(threads, max(2 * batch_size, threads))
+    return _closing(examples.to_iter_dataset(ahead).batch(batch_size))
+
+
+def _closing(batches: grain.IterDataset) -> Generator[Batch, None, None]:
+    """The batches; closing the iterator ends the threads that load them."""
+    with contextlib.closing(iter(batches)) as iterator:
+        yield from iterator
 
 
 def train_batches(
@@ -223,7 +233,7 @@ def train_batches(
     places = _OwnPlaces(batch_size, own, first_batch, num_batches=None)
     load = _TrainLoader(source, num_frames, image_size, seed, multi_scale, flip)
     examples = grain.MapDataset.source(places).map(find).map(load)
-    return read_workers(_stream(examples, len(own), num_threads, num_workers))
+    return stream(examples, len(own), num_threads, num_workers)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -275,5 +285,9 @@ def eval_batches(
     num_batches = -(-len(source) // batch_size)
     places = _OwnPlaces(batch_size, own, 0, num_batches)
     load = _EvalLoader(source, num_frames, image_size)
-    stream = _stream(grain.MapDataset.source(places).map(load), len(own), num_threads, num_workers)
-    return EvalBatches(lambda: read_workers(stream), num_batches)
+    examples = grain.MapDataset.source(places).map(load)
+
+    def start() -> Iterator[Batch]:
+        return stream(examples, len(own), num_threads, num_workers)
+
+    return EvalBatches(start, num_batches)
