@@ -94,8 +94,7 @@ print(json.dumps(found))
 def found() -> dict:
     env = {
         **os.environ,
-        "XLA_FLAGS": "--xla_backend_optimization_level=0 "
-        "--xla_force_host_platform_device_count=4",
+        "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_force_host_platform_device_count=4",
         "JAX_PLATFORMS": "cpu",
     }
     done = subprocess.run(

@@ -22,6 +22,7 @@ from ar_net_jax.data.pipeline import Batch, stream, train_batches
 from ar_net_jax.data.sampling import train_indices
 from ar_net_jax.data.source import VideoExample
 from ar_net_jax.experiment import Config
+from ar_net_jax.runtime.malloc import keep_freed_memory
 
 _QUALITY = 90
 
@@ -224,6 +225,8 @@ def main() -> None:
     """Prints the comparison."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--rounds", type=int, default=10, help="times that each batch is made")
+    # As the command line does for all jobs.
+    keep_freed_memory()
     found = compare_with_pillow(rounds=parser.parse_args().rounds)
     print(f"pipeline {found.pipeline:.0f} frames per second and core")
     print(f"Pillow   {found.pillow:.0f} frames per second and core")
