@@ -64,7 +64,7 @@ def import_released(
 
 
 def _variables(
-    method: Method[Any], contents: Contents, arrays: dict[str, np.ndarray]
+    method: Method[Any, Any], contents: Contents, arrays: dict[str, np.ndarray]
 ) -> dict[str, Any]:
     """Checks arrays against a model and arranges them as its variables."""
     form = method.released
