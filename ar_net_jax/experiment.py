@@ -99,7 +99,7 @@ class Config:
                 "`imagenet` after all others)",
             )
 
-    def build_method(self) -> Method[Any]:
+    def build_method(self) -> Method[Any, Any]:
         """The method under this configuration."""
         return methods.build(self.method, self.model)
 
@@ -209,7 +209,7 @@ def _parts(values: Mapping[str, Any]) -> dict[str, Any]:
     return parts
 
 
-def _stage(method: type[Method[Any]], values: Mapping[str, Any], path: str) -> StageConfig:
+def _stage(method: type[Method[Any, Any]], values: Mapping[str, Any], path: str) -> StageConfig:
     """A stage, which minimises the method's usual losses where it names none."""
     stage: StageConfig = build(method.Stage, values, path)
     if "losses" in values:

@@ -180,7 +180,7 @@ def _baseline(config: ConfigDict, method: str, **model: Any) -> None:
     config.stages = ConfigDict(stages)
 
 
-def _stage_of(method: type[Method[Any]], before: dict[str, Any]) -> dict[str, Any]:
+def _stage_of(method: type[Method[Any, Any]], before: dict[str, Any]) -> dict[str, Any]:
     """A stage of a baseline, with what it has in common with another method's stage.
 
     Losses that need what the baseline does not give are left out; accuracy has the weight 1,

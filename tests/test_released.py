@@ -211,8 +211,8 @@ def _no_backbone(state: State) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (_without, "misses module.rnn.weight_hh"),
-        (_besides, "has besides module.extra.weight"),
+        (_without, "miss module.rnn.weight_hh"),
+        (_besides, "have besides module.extra.weight"),
         (_other_classes, "module.new_fc_list.1.weight is for 100 classes, .* is 200"),
         (_other_shape, r"module.base_model_list.0.conv1.weight has .*\(64, 3, 3, 3\), expected"),
         (_whole_numbers, "module.linear.bias holds int64"),

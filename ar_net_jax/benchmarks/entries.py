@@ -54,7 +54,7 @@ class Entry:
     named_by_source: bool = False
 
     @property
-    def method(self) -> Method[Any]:
+    def method(self) -> Method[Any, Any]:
         """The method under its configuration."""
         return self.config.build_method()
 
@@ -187,7 +187,7 @@ def _read(
     return config, variables, _find_split(config, folder, split)
 
 
-def fresh_variables(method: Method[Any]) -> Any:
+def fresh_variables(method: Method[Any, Any]) -> Any:
     """Variables for which speed is as of trained ones: kernels by He's rule, BatchNorms neutral.
 
     Drawn on the host, because compiling a model's own initialisation takes longer on a CPU than

@@ -115,7 +115,7 @@ class _Runner:
         if form is None:
             calls = {n: lambda i, p=p: p.call(self._requests[0]) for n, p in compiled.items()}
             trials = {n: float(s.min()) for n, s in time_interleaved(calls, _TRIALS).items()}
-        self.form: Routing = form or min(trials, key=trials.__getitem__)
+        self.form: Routing = form if form else min(trials, key=trials.__getitem__)
         self.program = compiled[self.form]
         results = [jax.device_get(self.program.call(request)) for request in self._requests]
         self.measured = Measurement(entry, self.form, self.program, results, trials)

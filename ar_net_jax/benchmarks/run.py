@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from ar_net_jax.benchmarks.entries import Entry, read_entries, split_names
 from ar_net_jax.benchmarks.machine import Machine, PeakMemory, describe_machine, peak_memory
-from ar_net_jax.benchmarks.measure import Settings, measure
+from ar_net_jax.benchmarks.measure import Measurement, Settings, measure
 from ar_net_jax.benchmarks.rows import BenchmarkRow, benchmark_rows, score
 from ar_net_jax.benchmarks.torch_baseline import TorchRatio, torch_forward_calls, torch_ratios
 from ar_net_jax.errors import UserError
@@ -103,7 +104,6 @@ def run_benchmark(
         peak = peak_memory()
         fewer = [m.entry for m in measured if m.entry.title not in scores]
         scores |= score(fewer, settings.chunks)
-    uniform = next(m for m in measured if m.entry.reference is None)
     return Benchmark(
         rows=tuple(benchmark_rows(measured, scores)),
         settings=settings,
@@ -116,7 +116,7 @@ def run_benchmark(
         machine=describe_machine(),
         versions=package_versions(),
         peak_memory=peak,
-        torch=torch_ratios(uniform, extra_seconds) if extra else {},
+        torch=_beside_torch(measured, extra_seconds),
     )
 
 
@@ -170,6 +170,16 @@ def _compiling_anew() -> Iterator[None]:
 
 def _torch_calls(entries: Sequence[Entry], settings: Settings) -> dict[str, Call]:
     return torch_forward_calls(_only_uniform(entries), settings.batch, jax.default_backend())
+
+
+def _beside_torch(
+    measured: Sequence[Measurement], seconds: dict[str, np.ndarray]
+) -> dict[str, TorchRatio]:
+    """Uniform beside PyTorch, by layout; empty where PyTorch was not timed."""
+    if not seconds:
+        return {}
+    uniform = next(m for m in measured if m.entry.reference is None)
+    return torch_ratios(uniform, seconds)
 
 
 def _only_uniform(entries: Sequence[Entry]) -> Entry:

@@ -68,7 +68,7 @@ def to_plain(value: Any) -> Any:
 def _convert(hint: Any, value: Any, path: str) -> Any:
     """Checks `value` against a type hint; the only conversions are int -> float, list -> tuple."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         require(_is_mapping(value), path, f"must be a group of fields, got {value!r}")
         return build(hint, value, path)
     if origin is Literal:

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+from jax.core import ShapedArray
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
 
 class Operation(NamedTuple):
@@ -88,19 +89,25 @@ def _inner_jaxprs(params: dict[str, Any]) -> Iterator[Jaxpr]:
 
 
 def _operation(eqn: JaxprEqn, macs: int, runs: int) -> Operation:
-    left, right = (tuple(var.aval.shape) for var in eqn.invars)
-    output = tuple(eqn.outvars[0].aval.shape)
+    left, right = (_shape(var) for var in eqn.invars)
+    output = _shape(eqn.outvars[0])
     return Operation(eqn.primitive.name, (left, right), output, macs * runs, runs)
 
 
 def _conv_macs(eqn: JaxprEqn) -> int:
     """Output elements times kernel taps; the kernel's shape already allows for channel groups."""
-    kernel = eqn.invars[1].aval.shape
+    kernel = _shape(eqn.invars[1])
     out_channels = kernel[eqn.params["dimension_numbers"].rhs_spec[0]]
-    return math.prod(eqn.outvars[0].aval.shape) * math.prod(kernel) // max(out_channels, 1)
+    return math.prod(_shape(eqn.outvars[0])) * math.prod(kernel) // max(out_channels, 1)
 
 
 def _dot_macs(eqn: JaxprEqn) -> int:
     (contracted, _), _ = eqn.params["dimension_numbers"]
-    left = eqn.invars[0].aval.shape
-    return math.prod(eqn.outvars[0].aval.shape) * math.prod(left[axis] for axis in contracted)
+    left = _shape(eqn.invars[0])
+    return math.prod(_shape(eqn.outvars[0])) * math.prod(left[axis] for axis in contracted)
+
+
+def _shape(value: Var | Literal) -> tuple[int, ...]:
+    """Of an array; all that convolutions and matrix products take and give are arrays."""
+    assert isinstance(value.aval, ShapedArray)
+    return tuple(value.aval.shape)

@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -31,7 +32,7 @@ def xla_gmacs(name: str, resolution: int, num_classes: int, padding: str = "same
         UserError: no backbone has that name.
     """
     if num_classes:
-        network = FrameClassifier(name, num_classes, dropout=0.0, padding=padding)
+        network: nn.Module = FrameClassifier(name, num_classes, dropout=0.0, padding=padding)
     else:
         network = backbones.get(name).module(padding=padding)
     frame = jax.ShapeDtypeStruct((1, resolution, resolution, 3), jnp.float32)

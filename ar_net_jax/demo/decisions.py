@@ -35,7 +35,7 @@ class ChoicesByKind:
 
 
 def choices_by_kind(
-    method: Method[Any], evaluation: Evaluation, split: VideoSource, data_dir: Path
+    method: Method[Any, Any], evaluation: Evaluation, split: VideoSource, data_dir: Path
 ) -> ChoicesByKind:
     """What a method chose for each kind of frame.
 

@@ -31,7 +31,7 @@ class Row:
         return {"method": self.method, "role": self.role, **asdict(self.figures), **speed}
 
 
-def role_of(method: Method[Any]) -> Role:
+def role_of(method: Method[Any, Any]) -> Role:
     """The role of a method at its full number of frames: adaptive where it learns what to do."""
     if method.traits.reference:
         return "reference"

@@ -113,13 +113,8 @@ def evaluate_model(
     """
     num_frames = num_frames or config.data.num_frames
     mesh, method = make_mesh(), config.build_method()
-    batches = split_batches(
-        split,
-        config.data,
-        mesh,
-        num_frames=num_frames,
-        image_size=image_size or method.image_size,
-    )
+    size = image_size or method.image_size
+    batches = split_batches(split, config.data, mesh, num_frames=num_frames, image_size=size)
     predict = make_predict_step(
         method,
         config.seed,
@@ -153,7 +148,7 @@ def evaluate_model(
 
 
 def _figures(
-    method: Method[Any],
+    method: Method[Any, Any],
     predictions: Predictions,
     gflops: np.ndarray,
     executed: dict[str, int],
@@ -178,7 +173,7 @@ def _figures(
     )
 
 
-def usage_by_choice(method: Method[Any], predictions: Predictions) -> dict[str, float] | None:
+def usage_by_choice(method: Method[Any, Any], predictions: Predictions) -> dict[str, float] | None:
     """The share of frames that went to each choice, by name; None where there is one choice."""
     names = method.choices.names
     if len(names) == 1 or predictions.actions is None:

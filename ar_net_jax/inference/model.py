@@ -40,7 +40,7 @@ class Model:
         self.config = config
         self.method = config.build_method()
         self.variables = jax.device_put(variables)
-        self._compiled: dict[tuple, Inference] = {}
+        self._compiled: dict[tuple[object, ...], Inference] = {}
 
     def __call__(
         self,
@@ -112,7 +112,7 @@ class Model:
             )
 
 
-def load(directory: epath.PathLike, *, method: type[Method[Any]] | None = None) -> Model:
+def load(directory: epath.PathLike, *, method: type[Method[Any, Any]] | None = None) -> Model:
     """Loads a trained or converted model.
 
     Args:

@@ -109,7 +109,7 @@ def _best_classes(logits: np.ndarray, names: Sequence[str], top: int) -> tuple[P
 
 
 def _decisions(
-    method: Method[Any], actions: np.ndarray, times: np.ndarray
+    method: Method[Any, Any], actions: np.ndarray, times: np.ndarray
 ) -> tuple[DecidedFrame, ...]:
     """What was done with each frame of one video.
 

@@ -5,7 +5,7 @@ every device routes the frames of its own videos.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import flax.struct
 import jax
@@ -81,7 +81,7 @@ class Inference(Protocol):
 
 
 def make_inference(
-    method: Method[Any],
+    method: Method[Any, Any],
     *,
     routing: Routing = "routed",
     policy: Policy = "argmax",
@@ -116,7 +116,7 @@ def make_inference(
         decide = _decide(policy, offset, request.forced_actions)
         mode = Mode(keys=request.keys, decide=decide, chunks=plan)
         prediction = module.apply(variables, request.frames, mode, frame_mask=request.frame_mask)
-        return _result(method, prediction, request)
+        return _result(method, cast(Prediction, prediction), request)
 
     if mesh is not None:
         whole, split = PartitionSpec(), PartitionSpec("data")
@@ -132,13 +132,13 @@ def make_inference(
     return jax.jit(infer)
 
 
-def _decide(policy: Policy, offset: Array | None, forced: Array | None) -> Decide:
+def _decide(policy: Policy, offset: Array | None, forced: Array | None) -> Decide[Any]:
     if forced is not None:
         return Forced(forced, offset)
     return GumbelSample(_SAMPLING_TAU, offset) if policy == "sample" else Argmax(offset)
 
 
-def _result(method: Method[Any], prediction: Prediction, request: Request) -> Result:
+def _result(method: Method[Any, Any], prediction: Prediction, request: Request) -> Result:
     mask = mask_or_ones(request.frame_mask, request.frames)
     convention = method.config.gflops_convention
     decisions = prediction.decisions
@@ -157,7 +157,7 @@ def _result(method: Method[Any], prediction: Prediction, request: Request) -> Re
 
 
 def make_predict_step(
-    method: Method[Any],
+    method: Method[Any, Any],
     seed: int,
     *,
     routing: Routing = "routed",

@@ -181,7 +181,7 @@ class ReleasedARNet(ReleasedMultiBackbone):
         )
 
 
-class ARNet(MultiBackboneMethod[ARNetConfig]):
+class ARNet(MultiBackboneMethod[ARNetConfig, ARNetStage]):
     """Adaptive frame resolution."""
 
     name = "ar_net"
@@ -223,7 +223,7 @@ class ARNet(MultiBackboneMethod[ARNetConfig]):
             ),
         }
 
-    def validate_stages(self, order: tuple[str, ...], stages: Mapping[str, StageConfig]) -> None:
+    def validate_stages(self, order: tuple[str, ...], stages: Mapping[str, ARNetStage]) -> None:
         """See `Method`; a temperature can be taken over only from a joint stage before."""
         super().validate_stages(order, stages)
         for before, name in zip(("", *order), order):
@@ -245,7 +245,7 @@ class ARNet(MultiBackboneMethod[ARNetConfig]):
         """See `Method`: decisions are sampled, at the epoch's temperature, or argmax."""
         if stage.objective == "separate":
             return Mode(train=True, keys=keys)
-        decide: Decide = GumbelSample(self._tau(stage, moment)) if stage.samples else Argmax()
+        decide: Decide[Any] = GumbelSample(self._tau(stage, moment)) if stage.samples else Argmax()
         frozen = (POLICY,) if stage.freeze_policy == "all" else ()
         return Mode(train=True, frozen=frozen, keys=keys, decide=decide)
 
@@ -285,7 +285,7 @@ class ARNet(MultiBackboneMethod[ARNetConfig]):
         )
         return jnp.mean(steps.one_hot, axis=(0, 1))
 
-    def training_forms(self, stage: ARNetStage) -> dict[str, StageConfig]:
+    def training_forms(self, stage: ARNetStage) -> dict[str, ARNetStage]:
         """See `Method`; under a frozen policy both forms are there."""
         frozen = stage.objective == "joint" and stage.freeze_policy != "none"
         if not frozen or Separate.name in stage.losses:
@@ -307,4 +307,4 @@ class ARNet(MultiBackboneMethod[ARNetConfig]):
 
 def _forced(batch: Batch, mode: Mode) -> Mode:
     actions = batch.get("forced_actions")
-    return mode if actions is None else mode.replace(decide=Forced(actions))
+    return mode if actions is None else dataclasses.replace(mode, decide=Forced(actions))

@@ -4,18 +4,19 @@ Each frame calls only the networks it needs. On a frame that a skip covers that 
 cell state is frozen (`paper`), and the policy's extractor and LSTM where it advances (`released`).
 """
 
+import dataclasses
 import functools
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ar_net_jax.costs.cost import total_gflops
-from ar_net_jax.methods.base import Method
+from ar_net_jax.methods.ar_net import ARNet, ARNetModule
 from ar_net_jax.methods.stream import Step, check_frame
-from ar_net_jax.modules.multi_backbone import POLICY, MultiBackbone, MultiBackboneConfig
+from ar_net_jax.modules.multi_backbone import POLICY
 from ar_net_jax.modules.policy import PolicyState
 
 Array = jax.Array
@@ -28,13 +29,11 @@ class ARNetStream:
         calls: how often each network was called since the start of the video, by name.
     """
 
-    def __init__(
-        self, method: Method[MultiBackboneConfig], variables: Any, *, cost_penalty: float = 0.0
-    ) -> None:
+    def __init__(self, method: ARNet, variables: Any, *, cost_penalty: float = 0.0) -> None:
         """Compiles every network, so that no frame waits for that.
 
         Args:
-            method: an AR-Net.
+            method: under its configuration.
             variables: that fit it, on the device.
             cost_penalty: as in `Model.__call__`.
         """
@@ -46,7 +45,7 @@ class ARNetStream:
             jax.jit(functools.partial(_add_logits, model, i))
             for i in range(len(self._config.backbones))
         ]
-        self._first = model.apply(variables, 1, method="first_state")
+        self._first = cast(PolicyState, model.apply(variables, 1, method="first_state"))
         self._warm_up()
         self.reset()
 
@@ -104,7 +103,7 @@ class ARNetStream:
     def _decide(self, frame: Array) -> tuple[int, tuple[str, ...]]:
         """Asks the policy and runs the backbone that it names; the action and the networks."""
         # The skip was counted down here, where a covered frame need not reach the device.
-        self._state = self._state.replace(remaining=jnp.zeros(1, jnp.int32))
+        self._state = dataclasses.replace(self._state, remaining=jnp.zeros(1, jnp.int32))
         self._state, decisions, lowest = self._look_at(frame)
         action = int(jnp.argmax(decisions.one_hot[0]))
         space = self._config.space
@@ -113,6 +112,7 @@ class ARNetStream:
             return action, (POLICY,)
         self._kept += 1
         if action == len(self._config.backbones):
+            assert lowest is not None  # The policy serves the lowest resolution.
             self._total = self._total + lowest
             return action, (POLICY,)
         self._total = self._classify[action](self._variables, frame, self._total)
@@ -131,7 +131,7 @@ class ARNetStream:
 
 
 def _add_logits(
-    model: MultiBackbone, index: int, variables: Any, frame: Array, total: Array
+    model: ARNetModule, index: int, variables: Any, frame: Array, total: Array
 ) -> Array:
     """Adds one backbone's prediction on a frame to the video's sum."""
-    return total + model.apply(variables, frame, index, method="classify_frame")
+    return total + cast(Array, model.apply(variables, frame, index, method="classify_frame"))

@@ -9,7 +9,7 @@ import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic
 
 import flax.linen as nn
 import flax.struct
@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
+from typing_extensions import TypeVar
 
 from ar_net_jax.config.model import Convention, ModelConfig
 from ar_net_jax.config.schema import require
@@ -35,6 +36,7 @@ Array = jax.Array
 Tree = Any
 Batch = Mapping[str, Array]
 C = TypeVar("C", bound=ModelConfig)
+S = TypeVar("S", bound=StageConfig, default=StageConfig)
 
 FROZEN = "frozen"
 """The part of a stage whose parameters are not trained."""
@@ -75,11 +77,14 @@ class Moment:
     epoch: Array
 
 
-class Method(abc.ABC, Generic[C]):
+class Method(abc.ABC, Generic[C, S]):
     """A method under one configuration.
 
     A subclass sets `name`, `title` and `Config`, and defines `module` and `networks`; the rest has
     defaults that fit a method which treats every frame alike and trains as a whole.
+
+    It derives from `Method[C]`, C its `Config`; or where it has a `Stage` of its own, from
+    `Method[C, S]`, S its `Stage`.
     """
 
     name: ClassVar[str]
@@ -164,7 +169,7 @@ class Method(abc.ABC, Generic[C]):
         """The stages of its usual training, in order; a shipped config starts from these."""
         return {"train": cls.Stage(losses=cls.usual_losses("joint"))}
 
-    def validate_stages(self, order: tuple[str, ...], stages: Mapping[str, StageConfig]) -> None:
+    def validate_stages(self, order: tuple[str, ...], stages: Mapping[str, S]) -> None:
         """Raises UserError, naming the field, if a stage does not go with the model."""
         for name in order:
             stage, path = stages[name], f"stages.{name}"
@@ -183,7 +188,7 @@ class Method(abc.ABC, Generic[C]):
                     "it out",
                 )
 
-    def initial_variables(self, key: Array, stage: StageConfig | None = None) -> Tree:
+    def initial_variables(self, key: Array, stage: S | None = None) -> Tree:
         """Initial variables; wrap in `jax.jit` or `jax.eval_shape`.
 
         Args:
@@ -211,13 +216,13 @@ class Method(abc.ABC, Generic[C]):
 
     # How it is trained.
 
-    def separate_parts(self, stage: StageConfig) -> tuple[str, ...]:
+    def separate_parts(self, stage: S) -> tuple[str, ...]:
         """Modules at the root that a separate stage trains, each by itself; none in a joint one."""
         if stage.objective == "joint" or not self.separable:
             return ()
         return tuple(dict.fromkeys(network.path[0] for network in self.networks().values()))
 
-    def part_of(self, stage: StageConfig, path: tuple[str, ...]) -> str:
+    def part_of(self, stage: S, path: tuple[str, ...]) -> str:
         """Which part of the model a parameter is trained with.
 
         Each part has a gradient clip of its own, and in a separate stage its own best epoch.
@@ -233,7 +238,7 @@ class Method(abc.ABC, Generic[C]):
             return MODEL
         return path[0] if path[0] in self.separate_parts(stage) else FROZEN
 
-    def training_mode(self, stage: StageConfig, keys: Array, moment: Moment) -> Mode:
+    def training_mode(self, stage: S, keys: Array, moment: Moment) -> Mode:
         """The mode of a training step.
 
         Args:
@@ -243,12 +248,12 @@ class Method(abc.ABC, Generic[C]):
         """
         return Mode(train=True, keys=keys)
 
-    def training_scalars(self, stage: StageConfig, moment: Moment) -> dict[str, Array]:
+    def training_scalars(self, stage: S, moment: Moment) -> dict[str, Array]:
         """What besides losses and usage is worth recording of a step: float32 scalars by name."""
         return {}
 
     def predict_in_training(
-        self, stage: StageConfig, variables: Tree, batch: Batch, mode: Mode, mesh: Mesh | None
+        self, stage: S, variables: Tree, batch: Batch, mode: Mode, mesh: Mesh | None
     ) -> tuple[Prediction, Tree]:
         """The forward pass of a joint stage.
 
@@ -269,7 +274,7 @@ class Method(abc.ABC, Generic[C]):
         return prediction, updated.get("batch_stats", {})
 
     def classify_separately(
-        self, stage: StageConfig, variables: Tree, frames: Array, mode: Mode
+        self, stage: S, variables: Tree, frames: Array, mode: Mode
     ) -> tuple[dict[str, Array], Tree]:
         """The forward pass of a separate stage: each network as a classifier by itself.
 
@@ -277,17 +282,17 @@ class Method(abc.ABC, Generic[C]):
             logits float32 [B, C] by name of the module, and the new BatchNorm statistics.
         """
         names = self.separate_parts(stage)
-        arguments = {"names": names, "method": "classify_separately"}
-        if not mode.train:
-            return self.module().apply(variables, frames, mode, **arguments), {}
         logits, updated = self.module().apply(
-            variables, frames, mode, mutable=["batch_stats"], **arguments
+            variables,
+            frames,
+            mode,
+            names=names,
+            method="classify_separately",
+            mutable=["batch_stats"] if mode.train else [],
         )
         return logits, updated.get("batch_stats", {})
 
-    def usage_in_training(
-        self, stage: StageConfig, variables: Tree, batch: Batch, mode: Mode
-    ) -> Array:
+    def usage_in_training(self, stage: S, variables: Tree, batch: Batch, mode: Mode) -> Array:
         """Usage of each choice in a batch, float32 [A], by as little work as it takes.
 
         Losses that are no mean over videos ask for it where a batch goes through in parts.
@@ -325,7 +330,7 @@ class Method(abc.ABC, Generic[C]):
             if network.backbone and name in calls
         }
 
-    def training_forms(self, stage: StageConfig) -> dict[str, StageConfig]:
+    def training_forms(self, stage: S) -> dict[str, S]:
         """The forms of execution that a stage can be trained in, `masked` and perhaps `routed`.
 
         The masked form runs every network on every frame; the routed one, of a stage whose
@@ -368,7 +373,7 @@ class Method(abc.ABC, Generic[C]):
 
 
 @functools.cache
-def _variable_shapes(cls: type[Method[Any]], config: ModelConfig) -> Tree:
+def _variable_shapes(cls: type[Method[Any, Any]], config: ModelConfig) -> Tree:
     """Cached, because tracing a model takes a second and its shapes are asked for often."""
     key = jax.eval_shape(jax.random.key, 0)
     return jax.eval_shape(cls(config).initial_variables, key)

@@ -92,7 +92,7 @@ class LSTMModule(nn.Module):
             resize=cfg.resize,
             method="features",
         )
-        keys = per_frame_keys(mode.keys, frames.shape[1]) if mode.train else None
+        keys = per_frame_keys(mode.training_keys, frames.shape[1]) if mode.train else None
         dropped = dropout(flatten_frames(features), cfg.feature_dropout, keys, POLICY_SALT)
         logits = self.head(self.lstm.unroll(dropped.reshape(features.shape)))
         weights = mask.astype(jnp.float32)
@@ -120,7 +120,7 @@ class ReleasedLSTM(ReleasedForm):
         model: dict[str, Any] = {"resolution": RESOLUTIONS[0], "backbone": contents.lite}
         return model | ({"hidden_size": contents.hidden} if contents.hidden else {})
 
-    def names(self, method: Method[Any], contents: Contents | None) -> dict[Path, str]:
+    def names(self, method: Method[Any, Any], contents: Contents | None) -> dict[Path, str]:
         """See `ReleasedForm`."""
         return {("backbone_0", "backbone"): LITE, ("lstm",): "rnn", ("head",): "lite_fc"}
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import flax.linen as nn
 import jax
+from typing_extensions import TypeVar
 
 from ar_net_jax import backbones
 from ar_net_jax.costs.network import Network, Recurrence
@@ -46,6 +47,9 @@ class MultiBackboneStage(StageConfig):
     """
 
     train_policy_features: bool = False
+
+
+S = TypeVar("S", bound=MultiBackboneStage, default=MultiBackboneStage)
 
 
 class ReleasedMultiBackbone(ReleasedForm):
@@ -94,7 +98,7 @@ class ReleasedMultiBackbone(ReleasedForm):
         """How many of the actions are skips."""
         return max(contents.actions - resolutions, 0)
 
-    def names(self, method: Method[Any], contents: Contents | None) -> dict[Path, str]:
+    def names(self, method: Method[Any, Any], contents: Contents | None) -> dict[Path, str]:
         """See `ReleasedForm`."""
         names: dict[Path, str] = {
             (POLICY, "backbone"): LITE,
@@ -131,9 +135,10 @@ def is_published_multi_scale(contents: Contents) -> bool:
     return (len(contents.listed), contents.actions) == (3, 5)
 
 
-class MultiBackboneMethod(Method[C]):
+class MultiBackboneMethod(Method[C, S]):
     """Networks, choices and separate training; what is decided is the methods' own."""
 
+    Stage = MultiBackboneStage
     separable = True
     released = ReleasedMultiBackbone()
     provides = frozenset({"network_logits"})
@@ -195,15 +200,14 @@ class MultiBackboneMethod(Method[C]):
         parts = super().timed_parts()
         return {**parts, POLICY: TimedPart(_extract), LSTM: TimedPart(_decide, after=POLICY)}
 
-    def separate_parts(self, stage: StageConfig) -> tuple[str, ...]:
+    def separate_parts(self, stage: S) -> tuple[str, ...]:
         """See `Method`: the backbones, and the policy's extractor where the stage says so."""
         if stage.objective == "joint":
             return ()
         names = tuple(backbone_name(i) for i in range(len(self.config.backbones)))
-        with_policy = getattr(stage, "train_policy_features", False)
-        return (*names, POLICY) if with_policy else names
+        return (*names, POLICY) if stage.train_policy_features else names
 
-    def part_of(self, stage: StageConfig, path: tuple[str, ...]) -> str:
+    def part_of(self, stage: S, path: tuple[str, ...]) -> str:
         """See `Method`."""
         if stage.objective == "joint":
             return MODEL

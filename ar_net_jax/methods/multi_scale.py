@@ -13,7 +13,6 @@ from ar_net_jax.costs.network import Network
 from ar_net_jax.methods.base import Method
 from ar_net_jax.methods.multi_backbone import (
     MultiBackboneMethod,
-    MultiBackboneStage,
     ReleasedMultiBackbone,
     is_published_multi_scale,
 )
@@ -83,7 +82,7 @@ class ReleasedMultiScale(ReleasedMultiBackbone):
         """None: the rows for skips are of no use."""
         return 0
 
-    def read(self, arrays: dict[str, np.ndarray], method: Method[Any]) -> None:
+    def read(self, arrays: dict[str, np.ndarray], method: Method[Any, Any]) -> None:
         """Leaves out the decision head's rows for skips."""
         for key in _DECISION:
             if key in arrays:
@@ -105,7 +104,6 @@ class MultiScale(MultiBackboneMethod[MultiScaleConfig]):
     name = "multi_scale"
     title = "Multi-Scale"
     Config = MultiScaleConfig
-    Stage = MultiBackboneStage
     released = ReleasedMultiScale()
 
     def module(self) -> MultiScaleModule:
@@ -117,6 +115,7 @@ class MultiScale(MultiBackboneMethod[MultiScaleConfig]):
         networks = super().networks()
         used = self.config.policy.is_action
         lstm = networks[LSTM]
+        assert lstm.recurrence is not None  # It is a recurrent network.
         recurrence = dataclasses.replace(lstm.recurrence, outputs=0)
         networks[POLICY] = dataclasses.replace(networks[POLICY], charged=used)
         networks[LSTM] = dataclasses.replace(lstm, charged=used, recurrence=recurrence)

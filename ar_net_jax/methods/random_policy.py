@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import jax
 
 from ar_net_jax.methods.base import Traits
-from ar_net_jax.methods.multi_backbone import MultiBackboneMethod, MultiBackboneStage
+from ar_net_jax.methods.multi_backbone import MultiBackboneMethod
 from ar_net_jax.methods.stages import StageConfig, baseline_stages
 from ar_net_jax.modules.frame_runner import EVALUATION, Mode
 from ar_net_jax.modules.multi_backbone import MultiBackbone, MultiBackboneConfig
@@ -57,7 +57,6 @@ class RandomPolicy(MultiBackboneMethod[RandomPolicyConfig]):
     name = "random_policy"
     title = "Random policy"
     Config = RandomPolicyConfig
-    Stage = MultiBackboneStage
     traits = Traits(adaptive=True, draws=True)
 
     def module(self) -> RandomPolicyModule:

@@ -17,7 +17,7 @@ from ar_net_jax.methods.uniform import Uniform
 ENTRY_POINTS = "ar_net_jax.methods"
 """Group of entry points by which an installed package offers methods."""
 
-_METHODS: dict[str, type[Method[Any]]] = {
+_METHODS: dict[str, type[Method[Any, Any]]] = {
     cls.name: cls for cls in (ARNet, Uniform, LSTM, RandomPolicy, MultiScale, SCSampler)
 }
 _SHIPPED = tuple(_METHODS)
@@ -28,7 +28,7 @@ def names() -> tuple[str, ...]:
     return tuple(dict.fromkeys([*_METHODS, *(point.name for point in _entry_points())]))
 
 
-def get(name: str) -> type[Method[Any]]:
+def get(name: str) -> type[Method[Any, Any]]:
     """The class of a method.
 
     Raises:
@@ -48,7 +48,7 @@ def get(name: str) -> type[Method[Any]]:
     )
 
 
-def register(cls: type[Method[Any]]) -> type[Method[Any]]:
+def register(cls: type[Method[Any, Any]]) -> type[Method[Any, Any]]:
     """Makes a method known by its name; may be used as a decorator.
 
     A method of the same name that was registered before is replaced, unless it is a shipped one.
@@ -67,7 +67,7 @@ def register(cls: type[Method[Any]]) -> type[Method[Any]]:
     return cls
 
 
-def build(name: str, config: ModelConfig) -> Method[Any]:
+def build(name: str, config: ModelConfig) -> Method[Any, Any]:
     """A method under its configuration."""
     return get(name)(config)
 

@@ -127,7 +127,7 @@ class ReleasedForm(abc.ABC):
         """
 
     @abc.abstractmethod
-    def names(self, method: "Method[Any]", contents: Contents | None) -> dict[Path, str]:
+    def names(self, method: "Method[Any, Any]", contents: Contents | None) -> dict[Path, str]:
         """Released names by the path of a module: a `backbone`, an `lstm`, or a classifier.
 
         Args:
@@ -135,7 +135,7 @@ class ReleasedForm(abc.ABC):
             contents: of the file; None for one that is to be written.
         """
 
-    def read(self, arrays: dict[str, np.ndarray], method: "Method[Any]") -> None:
+    def read(self, arrays: dict[str, np.ndarray], method: "Method[Any, Any]") -> None:
         """Changes a file's arrays, by released name, where they hold more than the model has."""
         return None
 
@@ -155,7 +155,7 @@ class ReleasedForm(abc.ABC):
         )
 
 
-def parts_of(method: "Method[Any]", names: Mapping[Path, str]) -> list[Part]:
+def parts_of(method: "Method[Any, Any]", names: Mapping[Path, str]) -> list[Part]:
     """The modules of a model that have a released name.
 
     Args:

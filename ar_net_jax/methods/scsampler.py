@@ -160,7 +160,7 @@ class SCSamplerModule(nn.Module):
         """
         mask = mask_or_ones(frame_mask, frames)
         # Without padding the sampler sees all frames, and a loop would only cost.
-        looks = mode if frame_mask is not None else mode.replace(chunks=None)
+        looks = mode if frame_mask is not None else dataclasses.replace(mode, chunks=None)
         sampled, seen = self._classify(SAMPLER, frames, mask, looks)
         chosen = self._choose(sampled, mask, mode)
         logits, executed = self._classify(MAIN, frames, chosen, mode)
@@ -235,7 +235,7 @@ class ReleasedSCSampler(ReleasedForm):
             "sampler_resolution": RESOLUTIONS[-1],
         }
 
-    def names(self, method: Method[Any], contents: Contents | None) -> dict[Path, str]:
+    def names(self, method: Method[Any, Any], contents: Contents | None) -> dict[Path, str]:
         """See `ReleasedForm`."""
         return {
             (SAMPLER, "backbone"): LITE,
@@ -257,7 +257,7 @@ class ReleasedSCSampler(ReleasedForm):
         require_expressible(config.resize == "nearest", "resize", config.resize, "it has 'nearest'")
 
 
-class SCSampler(Method[SCSamplerConfig]):
+class SCSampler(Method[SCSamplerConfig, SCSamplerStage]):
     """The same number of frames of every video, but the most salient ones."""
 
     name = "scsampler"

@@ -1,5 +1,6 @@
 """A stage of training as data: what every method's stages have in common."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Self, TypeVar
@@ -74,7 +75,7 @@ def baseline_losses() -> dict[str, Loss]:
 
 def baseline_stages(cls: type[Stage]) -> dict[str, Stage]:
     """The stages of a baseline, as long as AR-Net's (Section 4.1): warm-up, joint, fine-tuning."""
-    late = {"epochs": 50, "decay_epochs": (50, 100), "losses": baseline_losses()}
+    late = cls(epochs=50, decay_epochs=(50, 100), losses=baseline_losses())
     return {
         "warmup": cls(
             objective="separate",
@@ -83,6 +84,6 @@ def baseline_stages(cls: type[Stage]) -> dict[str, Stage]:
             learning_rate=0.02,
             decay_epochs=(20, 40),
         ),
-        "joint": cls(learning_rate=0.001, **late),
-        "finetune": cls(learning_rate=0.0005, **late),
+        "joint": dataclasses.replace(late, learning_rate=0.001),
+        "finetune": dataclasses.replace(late, learning_rate=0.0005),
     }

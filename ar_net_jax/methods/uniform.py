@@ -109,7 +109,7 @@ class ReleasedUniform(ReleasedForm):
         backbone = contents.lite or contents.backbones[SINGLE][0]
         return {"resolution": RESOLUTIONS[0], "backbone": backbone}
 
-    def names(self, method: Method[Any], contents: Contents | None) -> dict[Path, str]:
+    def names(self, method: Method[Any, Any], contents: Contents | None) -> dict[Path, str]:
         """See `ReleasedForm`."""
         lite = contents is not None and bool(contents.lite)
         backbone, head = (LITE, "lite_fc") if lite else (SINGLE, "new_fc")
@@ -158,7 +158,7 @@ def network_name(resolution: int) -> str:
     return f"{resolution}px"
 
 
-def uniform_of(method: Method[Any], network: str = "") -> Uniform:
+def uniform_of(method: Method[Any, Any], network: str = "") -> Uniform:
     """One network of a method on every frame, in place of what the method does.
 
     Args:
@@ -174,7 +174,7 @@ def uniform_of(method: Method[Any], network: str = "") -> Uniform:
     return Uniform(config)
 
 
-def cut_out(method: Method[Any], network: str, variables: Tree) -> Tree:
+def cut_out(method: Method[Any, Any], network: str, variables: Tree) -> Tree:
     """The variables of `uniform_of(method, network)`, taken from the method's own.
 
     Args:
@@ -195,7 +195,7 @@ def cut_out(method: Method[Any], network: str, variables: Tree) -> Tree:
     return {kind: take(tree) for kind, tree in variables.items()}
 
 
-def _highest(method: Method[Any]) -> Network:
+def _highest(method: Method[Any, Any]) -> Network:
     networks = [network for network in method.networks().values() if network.backbone]
     classifiers = [network for network in networks if network.outputs]
     if not networks:

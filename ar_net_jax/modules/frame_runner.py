@@ -1,6 +1,7 @@
 """A per-frame network over the frames of videos, in the form of execution that is asked for."""
 
 from collections.abc import Mapping
+from typing import Any, cast
 
 import flax.linen as nn
 import flax.struct
@@ -32,7 +33,7 @@ class Mode:
     train: bool = flax.struct.field(pytree_node=False, default=False)
     frozen: tuple[str, ...] = flax.struct.field(pytree_node=False, default=())
     keys: Array | None = None
-    decide: Decide = flax.struct.field(default_factory=Argmax)
+    decide: Decide[Any] = flax.struct.field(default_factory=Argmax)
     chunks: Mapping[str, Chunks] | None = flax.struct.field(pytree_node=False, default=None)
 
     def trains(self, module: str) -> bool:
@@ -41,7 +42,18 @@ class Mode:
 
     def frame_keys(self, module: str, length: int) -> Array | None:
         """Keys [B * length] of every frame of T = `length`; None where the module trains not."""
-        return per_frame_keys(self.keys, length) if self.trains(module) else None
+        return per_frame_keys(self.training_keys, length) if self.trains(module) else None
+
+    @property
+    def training_keys(self) -> Array:
+        """The keys, where training needs them.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if self.keys is None:
+            raise ValueError("training draws dropout: give mode.keys, one key per video")
+        return self.keys
 
 
 EVALUATION = Mode()
@@ -89,6 +101,7 @@ def run_on_frames(
     batch, length = frames.shape[:2]
     flat = flatten_frames(frames)
     if mode.chunks is None:
+        assert network.name is not None  # A bound module has one.
         keys = mode.frame_keys(network.name, length)
         x = prepare_frames(flat, size, resize, network.normalisation)
         result = getattr(network, method)(x, train=mode.trains(network.name), keys=keys)
@@ -98,7 +111,7 @@ def run_on_frames(
 
     def run(chunk: Array) -> Array:
         x = prepare_frames(chunk, size, resize, network.normalisation)
-        return module.apply(variables, x, method=method)
+        return cast(Array, module.apply(variables, x, method=method))
 
     result, computed = run_selected(run, flat, selected.reshape(-1), mode.chunks[name])
     return result.reshape(batch, length, -1), computed

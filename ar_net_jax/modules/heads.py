@@ -1,7 +1,5 @@
 """A backbone with its classifier: frames in, one prediction per frame out."""
 
-from collections.abc import Callable
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -15,7 +13,7 @@ from ar_net_jax.ops.rng import dropout
 Array = jax.Array
 
 # Released initialisation of every Linear layer: N(0, 0.001) and zero bias.
-linear_init: Callable = nn.initializers.normal(0.001)
+linear_init: nn.initializers.Initializer = nn.initializers.normal(0.001)
 
 # Salts keep apart the layers that draw dropout masks from the same keys.
 HEAD_SALT = 1_000

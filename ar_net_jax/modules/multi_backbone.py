@@ -4,6 +4,7 @@ One classifier per resolution, the lowest of them inside the policy network wher
 prediction is an action. The three methods differ only in how they weight the predictions.
 """
 
+import dataclasses
 from dataclasses import dataclass, field
 
 import flax.linen as nn
@@ -168,7 +169,7 @@ class MultiBackbone(nn.Module):
             frames,
             mask_or_ones(frame_mask, frames),
             # Without padding it sees all frames, and a loop would only cost.
-            mode if frame_mask is not None else mode.replace(chunks=None),
+            mode if frame_mask is not None else dataclasses.replace(mode, chunks=None),
             name=POLICY,
             size=self.config.policy.resolution,
             resize=self.config.resize,

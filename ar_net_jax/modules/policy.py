@@ -5,7 +5,7 @@ hidden state on the frames it covers.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import flax.linen as nn
 import flax.struct
@@ -22,6 +22,7 @@ from ar_net_jax.ops.resize import Normalisation
 from ar_net_jax.ops.rng import dropout
 
 Array = jax.Array
+I = TypeVar("I")  # noqa: E741
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class PolicyNetwork(nn.Module):
     def decide(
         self,
         features: Array,
-        decide: Decide | None = None,
+        decide: Decide[Any] | None = None,
         *,
         keys: Array | None = None,
         use_skips: bool = True,
@@ -152,7 +153,7 @@ class PolicyNetwork(nn.Module):
             use_skips: False lets a skip drop only the frame it is chosen on (the released
                 Random policy).
         """
-        decide = decide or Argmax()
+        way: Decide[Any] = decide or Argmax()
         batch, length = features.shape[:2]
         lengths = jnp.asarray(self.space.skip_lengths * int(use_skips), jnp.int32)
 
@@ -160,11 +161,11 @@ class PolicyNetwork(nn.Module):
             policy: PolicyNetwork, state: PolicyState, inputs: tuple[Array, Array | None]
         ) -> tuple[PolicyState, PolicySteps]:
             projected, chosen = inputs
-            return policy._advance(state, projected, lengths, decide, chosen)
+            return policy._advance(state, projected, lengths, way, chosen)
 
         inputs = (
             self.lstm.project(features),
-            decide.inputs(keys, length, self.space.num_actions),
+            way.inputs(keys, length, self.space.num_actions),
         )
         scan = nn.scan(
             step, variable_broadcast="params", split_rngs={"params": False}, in_axes=1, out_axes=1
@@ -178,7 +179,7 @@ class PolicyNetwork(nn.Module):
         return PolicyState(self.lstm.initial_state(batch), jnp.zeros(batch, jnp.int32), none_yet)
 
     def decide_frame(
-        self, state: PolicyState, features: Array, decide: Decide | None = None
+        self, state: PolicyState, features: Array, decide: Decide[None] | None = None
     ) -> tuple[PolicyState, PolicySteps]:
         """One frame of `decide`, for a video that arrives frame by frame.
 
@@ -198,8 +199,8 @@ class PolicyNetwork(nn.Module):
         state: PolicyState,
         projected: Array,
         lengths: Array,
-        decide: Decide,
-        chosen: Array | None,
+        decide: Decide[I],
+        chosen: I,
     ) -> tuple[PolicyState, PolicySteps]:
         """One time step: recurrence, decision, skip bookkeeping (released-code rules)."""
         lstm = self.lstm.step(state.lstm, projected)

@@ -10,7 +10,7 @@ empty. The running statistics move once a step, by the mean over chunks weighted
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -37,6 +37,8 @@ Tree = Any
 # (parameters, statistics, frames [n, ...], keys [n], mask bool [n]) -> (logits float32 [n, C], new
 # statistics).
 Network = Callable[[Tree, Tree, Array, Array, Array], tuple[Array, Tree]]
+# What `run_chosen` gives.
+Outputs = tuple[Array, Tree, Array]
 
 
 def predict_routed(
@@ -71,20 +73,21 @@ def predict_routed(
         name = backbone_name(index)
         own = {kind: tree[name] for kind, tree in variables.items() if name in tree}
         selected = one_hot[..., index] > 0.5
-        logits, new = _classify(config, index, own, frames, mode.keys, selected, chunk, mesh)
+        logits, new = _classify(
+            config, index, own, frames, mode.training_keys, selected, chunk, mesh
+        )
         if new:
             stats[name] = new
         predictions.append(logits)
         executed[network] = jnp.sum(selected, dtype=jnp.int32)
     if config.policy.is_action:
-        predictions.append(
-            model.apply(
-                variables,
-                features[0],
-                steps,
-                method=lambda module, *args: module.policy.lowest_logits(*args),
-            )
+        lowest = model.apply(
+            variables,
+            features[0],
+            steps,
+            method=lambda module, *args: module.policy.lowest_logits(*args),
         )
+        predictions.append(cast(Array, lowest))
     chosen = one_hot[..., : len(config.resolutions)]
     length = jnp.asarray(one_hot.shape[0] * one_hot.shape[1], jnp.int32)
     prediction = Prediction(
@@ -108,23 +111,8 @@ def _classify(
 ) -> tuple[Array, Tree]:
     """One backbone's logits float32 [B, T, C] on selected frames, and its new statistics."""
     length = selected.shape[1]
-    classifier = frame_classifier(config, config.backbones[index])
+    network = _network_in_training(config, index)
     before = variables.get("batch_stats", {})
-
-    def network(
-        params: Tree, stats: Tree, frames: Array, keys: Array, mask: Array
-    ) -> tuple[Array, Tree]:
-        size = config.resolutions[index]
-        x = prepare_frames(frames, size, config.resize, classifier.normalisation)
-        with nn.intercept_methods(_masked_statistics(mask)):
-            logits, updated = classifier.apply(
-                {"params": params, "batch_stats": stats},
-                x,
-                train=True,
-                keys=keys,
-                mutable=["batch_stats"],
-            )
-        return logits, updated.get("batch_stats", {})
 
     def on_one_device(
         variables: Tree, frames: Array, keys: Array, selected: Array
@@ -161,10 +149,37 @@ def _classify(
     return logits, stats
 
 
+def _network_in_training(config: MultiBackboneConfig, index: int) -> Network:
+    """One backbone with its classifier on a chunk, whose padding its BatchNorms leave out."""
+    classifier = frame_classifier(config, config.backbones[index])
+
+    def network(
+        params: Tree, stats: Tree, frames: Array, keys: Array, mask: Array
+    ) -> tuple[Array, Tree]:
+        size = config.resolutions[index]
+        x = prepare_frames(frames, size, config.resize, classifier.normalisation)
+        with nn.intercept_methods(_masked_statistics(mask)):
+            logits, updated = classifier.apply(
+                {"params": params, "batch_stats": stats},
+                x,
+                train=True,
+                keys=keys,
+                mutable=["batch_stats"],
+            )
+        return logits, updated.get("batch_stats", {})
+
+    return network
+
+
 def _masked_statistics(mask: Array) -> Callable[..., Any]:
     """Has every BatchNorm leave the rows where `mask` is False out of its statistics."""
 
-    def intercept(next_call: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
+    def intercept(
+        next_call: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        context: nn.module.InterceptorContext,
+    ) -> Any:
         if isinstance(context.module, nn.BatchNorm) and context.method_name == "__call__":
             rows = mask.reshape(-1, *(1,) * (args[0].ndim - 1))
             kwargs = {**kwargs, "mask": rows}
@@ -222,7 +237,7 @@ def run_chosen(
     frames: Array,
     keys: Array,
     selected: Array,
-) -> tuple[Array, Tree, Array]:
+) -> Outputs:
     """Runs a network in training on the selected frames; differentiable in the parameters.
 
     Forward and backward pass are each a loop over as many chunks as hold the selected frames. The
@@ -260,11 +275,13 @@ def run_chosen(
     return found, sums, chunks.count
 
 
-def _forward(network: Network, chunk: int, *inputs: Tree) -> tuple[tuple, tuple]:
+def _forward(network: Network, chunk: int, *inputs: Tree) -> tuple[Outputs, tuple[Tree, ...]]:
     return run_chosen(network, chunk, *inputs), inputs
 
 
-def _backward(network: Network, chunk: int, inputs: tuple, grads: tuple) -> tuple:
+def _backward(
+    network: Network, chunk: int, inputs: tuple[Tree, ...], grads: Outputs
+) -> tuple[Tree, None, None, None, None]:
     params, stats, frames, keys, selected = inputs
     by_frame = grads[0]
 

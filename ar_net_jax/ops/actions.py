@@ -154,12 +154,14 @@ def apply_skips(proposals: Array | np.ndarray, space: ActionSpace | Choices) -> 
     """
     lengths = jnp.asarray(space.skip_lengths)
 
-    def step(carry: tuple[Array, Array], proposal: Array) -> tuple[tuple[Array, Array], tuple]:
+    def step(
+        carry: tuple[Array, Array], proposal: Array
+    ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         remaining, previous = carry
         covered, remaining = advance_skip(remaining, lengths[proposal])
         action = jnp.where(covered, previous, proposal)
         return (remaining, action), (action, covered)
 
     start = jnp.zeros(proposals.shape[:1], jnp.int32)
-    _, (actions, covered) = jax.lax.scan(step, (start, start), proposals.astype(jnp.int32).T)
+    _, (actions, covered) = jax.lax.scan(step, (start, start), jnp.asarray(proposals, jnp.int32).T)
     return actions.T, covered.T

@@ -51,8 +51,8 @@ def _backward(
     return lax.platform_dependent(
         *saved,
         grad,
-        cpu=lambda *args: gradients_by_products(*args, stride, padding),
-        default=lambda *args: gradients_by_convolutions(*args, stride, padding),
+        cpu=partial(gradients_by_products, stride=stride, padding=padding),
+        default=partial(gradients_by_convolutions, stride=stride, padding=padding),
     )
 
 
@@ -157,8 +157,11 @@ def _kernel_gradient(x: Array, kernel: Array, grad: Array, stride: int, padding:
             )
         return total + jnp.stack(products), None
 
-    grouped = [a.reshape(-1, group, *a.shape[1:]) for a in (x, grad)]
-    total, _ = lax.scan(add, jnp.zeros(kernel.shape, _sum_type(x)), tuple(grouped))
+    def grouped(images: Array) -> Array:
+        return images.reshape(-1, group, *images.shape[1:])
+
+    groups = grouped(x), grouped(grad)
+    total, _ = lax.scan(add, jnp.zeros(kernel.shape, _sum_type(x)), groups)
     return total.astype(kernel.dtype)
 
 

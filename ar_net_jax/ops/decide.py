@@ -5,7 +5,7 @@
 favouring cheap actions saves computation without retraining; None adds nothing.
 """
 
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import flax.struct
 import jax
@@ -14,19 +14,23 @@ import jax.numpy as jnp
 from ar_net_jax.ops import gumbel
 
 Array = jax.Array
+I = TypeVar("I")  # noqa: E741
 
 # Keeps the decisions' noise apart from the dropout masks drawn from the same keys.
 _NOISE_SALT = 2_000
 
 
-class Decide(Protocol):
-    """How decisions are made."""
+class Decide(Protocol[I]):
+    """How decisions are made.
+
+    I is what they take besides logits, an array or None.
+    """
 
     @property
     def offset(self) -> Array | None:
         """Float32 [A], added to the logits."""
 
-    def inputs(self, keys: Array | None, length: int, count: int) -> Array | None:
+    def inputs(self, keys: Array | None, length: int, count: int) -> I:
         """What the decisions on B videos of T frames take besides logits.
 
         Args:
@@ -38,7 +42,7 @@ class Decide(Protocol):
             [B, T, ...], or None.
         """
 
-    def choose(self, logits: Array, inputs: Array | None) -> Array:
+    def choose(self, logits: Array, inputs: I) -> Array:
         """The action on one frame of each video: logits float32 [B, A] to a one-hot [B, A]."""
 
 

@@ -70,12 +70,15 @@ def run_selected(
         found = jax.lax.dynamic_update_slice(found, result.astype(jnp.float32), (done, 0))
         return done + size, computed + size, found
 
+    def is_left(state: tuple[Array, Array, Array], limit: int) -> Array:
+        return count - state[0] > limit
+
     zero = jnp.zeros((), jnp.int32)
     state = (zero, zero, jnp.zeros((total + chunks[0], row.shape[1]), jnp.float32))
     for size, smaller in zip(chunks, (*chunks[1:], chunks[-1]), strict=True):
         left_for_smaller = size - smaller
         state = jax.lax.while_loop(
-            lambda state, limit=left_for_smaller: count - state[0] > limit,
+            functools.partial(is_left, limit=left_for_smaller),
             functools.partial(take, size=size),
             state,
         )

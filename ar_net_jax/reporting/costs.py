@@ -188,7 +188,7 @@ def _network_cost(name: str, network: Network, parameters: int) -> NetworkCost:
     )
 
 
-def _choice_costs(method: Method[Any]) -> tuple[ChoiceCost, ...]:
+def _choice_costs(method: Method[Any, Any]) -> tuple[ChoiceCost, ...]:
     choices = method.choices
     gflops = {convention: method.choice_gflops(convention) for convention in CONVENTIONS}
     return tuple(
@@ -201,7 +201,7 @@ def _choice_costs(method: Method[Any]) -> tuple[ChoiceCost, ...]:
     )
 
 
-def _video_cost(method: Method[Any], share: np.ndarray, num_frames: int) -> VideoCost:
+def _video_cost(method: Method[Any, Any], share: np.ndarray, num_frames: int) -> VideoCost:
     networks, choices = method.networks(), method.choices
     per = {
         frames: {c: usage_gflops(networks, choices, share, c, frames) for c in CONVENTIONS}

@@ -78,13 +78,7 @@ def train(
             progress=progress,
         )
         for index, name in enumerate(config.stage_order):
-            stage_dir = workdir / "stages" / name
-            if not (stage_dir / _STAGE_RECORD).exists():
-                variables, record = run_stage(run, index, variables, handed_on)
-                save_model(stage_dir, variables, config.to_dict())
-                if is_first():
-                    _write_json(stage_dir / _STAGE_RECORD, record.to_dict())
-                wait_for_all(f"end of stage {name}")
+            stage_dir = _finished_stage(run, index, variables, handed_on)
             if name == until:
                 return stage_dir
             variables = load_model(stage_dir)[0]
@@ -92,6 +86,28 @@ def train(
             handed_on = record.handed_on
     save_model(model_dir, variables, config.to_dict())
     return model_dir
+
+
+def _finished_stage(
+    run: Run, index: int, variables: Any, handed_on: dict[str, float]
+) -> epath.Path:
+    """The directory of a stage's variables and record; runs it unless an earlier call has.
+
+    Args:
+        run: the run that the stage is part of.
+        index: of the stage.
+        variables: that it starts from; None for fresh ones.
+        handed_on: by the stage before.
+    """
+    name = run.config.stage_order[index]
+    stage_dir = run.workdir / "stages" / name
+    if not (stage_dir / _STAGE_RECORD).exists():
+        variables, record = run_stage(run, index, variables, handed_on)
+        save_model(stage_dir, variables, run.config.to_dict())
+        if is_first():
+            _write_json(stage_dir / _STAGE_RECORD, record.to_dict())
+        wait_for_all(f"end of stage {name}")
+    return stage_dir
 
 
 def _check_workdir(config: Config, workdir: epath.Path) -> None:

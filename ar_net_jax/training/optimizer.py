@@ -101,5 +101,8 @@ def make_optimizer(
 
 def _like(tree: Any, groups: Any) -> Any:
     """`groups` with the holes that `multi_transform` leaves in `tree`."""
-    masked = lambda x: isinstance(x, optax.MaskedNode)  # noqa: E731
+
+    def masked(x: Any) -> bool:
+        return isinstance(x, optax.MaskedNode)
+
     return jax.tree.map(lambda x, g: x if masked(x) else g, tree, groups, is_leaf=masked)

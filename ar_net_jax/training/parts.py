@@ -18,7 +18,7 @@ def stage_seed(config: Config, index: int) -> int:
 
 
 def selected_parts(
-    method: Method[Any], stage: StageConfig, params: Mapping[str, Tree]
+    method: Method[Any, Any], stage: StageConfig, params: Mapping[str, Tree]
 ) -> tuple[str, ...]:
     """The parts whose best epoch is chosen by itself."""
     if stage.objective == "joint":

@@ -31,7 +31,7 @@ class StageLoss:
         mesh: the devices that videos are split over; None for one.
     """
 
-    method: Method[Any]
+    method: Method[Any, Any]
     stage: StageConfig
     seed: int
     mesh: Mesh | None = None

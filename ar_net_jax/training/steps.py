@@ -60,7 +60,7 @@ def make_train_step(
             split = split_batch(batch, micro_batches, mesh)
             usage = loss.usage(state.variables, split, moment)
             grads, aux = accumulate(
-                lambda *args: gradient_of(*args, moment, usage),
+                lambda params, stats, part: gradient_of(params, stats, part, moment, usage),
                 state.params,
                 state.batch_stats,
                 split,
@@ -78,7 +78,7 @@ def make_train_step(
 
 
 def make_separate_predict_step(
-    method: Method[Any], stage: StageConfig
+    method: Method[Any, Any], stage: StageConfig
 ) -> Callable[[Any, Batch], dict[str, Array]]:
     """The jitted evaluation of each network by itself.
 

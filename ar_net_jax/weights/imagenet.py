@@ -1,22 +1,21 @@
 """ImageNet weights of torchvision, timm and efficientnet_pytorch as a backbone's variables."""
 
 import functools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import flatten_dict
 
 from ar_net_jax import backbones
 from ar_net_jax.backbones.base import Trained
-from ar_net_jax.backbones.layouts import COUNTER, Entry, from_flax, to_flax
+from ar_net_jax.backbones.layouts import COUNTER
 from ar_net_jax.errors import UserError, first_few
 from ar_net_jax.ops.resize import Normalisation
 from ar_net_jax.weights.sources import Weights
-
-State = Mapping[str, np.ndarray]
+from ar_net_jax.weights.variables import State, to_variables
 
 # Tags of timm's weights that were trained with another normalisation than their architecture's.
 _HALVES = Normalisation((0.5,) * 3, (0.5,) * 3)
@@ -42,16 +41,19 @@ def import_backbone(name: str, state: State, layout: str | None = None) -> dict[
         UserError: a key is missing or unexpected, or an array has the wrong shape or no numbers.
     """
     layout = layout or detect_layout(name, state)
-    entries = backbones.get(name).entries(layout)
-    _check_keys(name, layout, entries, state)
-    expected = variable_shapes(name)
-    variables = {
-        (entry.collection, *entry.path): _convert(
-            name, entry, state[entry.source], expected[entry.collection, *entry.path]
-        )
-        for entry in entries
-    }
-    return unflatten_dict(variables)
+    backbone = backbones.get(name)
+    classifier = backbone.layout(layout).classifier.split(".")[0]
+
+    def unused(key: str) -> bool:
+        return key.split(".")[0] == classifier or key.rsplit(".", 1)[-1] == COUNTER
+
+    return to_variables(
+        backbone.entries(layout),
+        state,
+        variable_shapes(name),
+        unused=unused,
+        remedy=f"give weights of {name}, or change the backbone in the config",
+    )
 
 
 def detect_layout(name: str, keys: Collection[str]) -> str:
@@ -112,43 +114,9 @@ def _rounded(values: Sequence[float]) -> list[float]:
     return [round(value, 3) for value in values]
 
 
-def _check_keys(name: str, layout: str, entries: Sequence[Entry], state: State) -> None:
-    known = {entry.source for entry in entries}
-    classifier = backbones.get(name).layout(layout).classifier.split(".")[0]
-    missing = [entry.source for entry in entries if entry.source not in state]
-    extra = [
-        key
-        for key in state
-        if key not in known
-        and key.split(".")[0] != classifier
-        and key.rsplit(".", 1)[-1] != COUNTER
-    ]
-    faults = [f"miss {first_few(missing)}"] * bool(missing)
-    faults += [f"have besides {first_few(extra)}"] * bool(extra)
-    if faults:
-        raise UserError(
-            f"the weights {' and '.join(faults)}, so they are not those of {name}; give weights "
-            f"of {name}, or change the backbone in the config"
-        )
-
-
 @functools.cache
 def variable_shapes(name: str) -> dict[tuple[str, ...], tuple[int, ...]]:
     """Shape of each of a backbone's variables, by collection and path."""
     frames = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     tree = jax.eval_shape(backbones.get(name).module().init, jax.random.key(0), frames)
     return {path: leaf.shape for path, leaf in flatten_dict(dict(tree)).items()}
-
-
-def _convert(name: str, entry: Entry, array: np.ndarray, expected: tuple[int, ...]) -> np.ndarray:
-    wanted = from_flax(entry, np.empty(expected, np.bool_)).shape
-    if array.shape != wanted:
-        raise UserError(
-            f"{entry.source} has the shape {array.shape}, but {name} needs {wanted}; give weights "
-            f"of {name}, or change the backbone in the config"
-        )
-    if not np.issubdtype(array.dtype, np.floating):
-        raise UserError(
-            f"{entry.source} holds {array.dtype} where weights should be; get the file once more"
-        )
-    return to_flax(entry, array).astype(np.float32, copy=False)

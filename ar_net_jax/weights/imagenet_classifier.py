@@ -15,9 +15,10 @@ from ar_net_jax.experiment import Config, apply_overrides
 from ar_net_jax.methods.uniform import Uniform
 from ar_net_jax.weights.files import read_state
 from ar_net_jax.weights.identify import identify
-from ar_net_jax.weights.imagenet import State, trained_with
+from ar_net_jax.weights.imagenet import trained_with
 from ar_net_jax.weights.pretrained import pretrained_variables
 from ar_net_jax.weights.sources import Weights
+from ar_net_jax.weights.variables import State
 
 HEAD = "head"
 """Name of the classifier in a network's module."""

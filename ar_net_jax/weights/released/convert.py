@@ -1,13 +1,13 @@
 """Checkpoints that the authors of AR-Net released, as this package's config and variables."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import flatten_dict
 
-from ar_net_jax.backbones.layouts import COUNTER, Entry, from_flax, to_flax
-from ar_net_jax.errors import UserError, first_few
+from ar_net_jax.backbones.layouts import COUNTER, Entry
+from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config, apply_overrides
 from ar_net_jax.methods import Method
 from ar_net_jax.methods.released import LISTED, LITE, SINGLE, Contents, parts_of
@@ -17,8 +17,7 @@ from ar_net_jax.weights.released.keys import (
     RELEASED_BACKBONES,
     released_entries,
 )
-
-State = Mapping[str, np.ndarray]
+from ar_net_jax.weights.variables import Shapes, State, shape_in_file, to_variables
 
 
 def is_released(keys: Iterable[str]) -> bool:
@@ -64,7 +63,7 @@ def import_released(
 
 
 def _variables(
-    method: Method[Any], contents: Contents, arrays: dict[str, np.ndarray]
+    method: Method[Any, Any], contents: Contents, arrays: dict[str, np.ndarray]
 ) -> dict[str, Any]:
     """Checks arrays against a model and arranges them as its variables."""
     form = method.released
@@ -81,49 +80,26 @@ def _variables(
     layouts = {source: layout for source, (_, layout) in contents.backbones.items()}
     entries = released_entries(parts, layouts)
     form.read(arrays, method)
-    _check_keys(entries, arrays, form.unused)
-    shapes = flatten_dict(method.variable_shapes())
-    variables = {
-        (entry.collection, *entry.path): _convert(
-            entry, arrays[entry.source], shapes[entry.collection, *entry.path].shape
-        )
-        for entry in entries
-    }
-    return unflatten_dict(variables)
+    shapes = {path: leaf.shape for path, leaf in flatten_dict(method.variable_shapes()).items()}
+    _check_classes(entries, arrays, shapes)
+    return to_variables(
+        entries,
+        arrays,
+        shapes,
+        unused=lambda key: key.startswith(form.unused),
+        remedy=REMEDY,
+        prefix=PREFIX,
+    )
 
 
-def _check_keys(entries: Iterable[Entry], arrays: State, unused: tuple[str, ...]) -> None:
-    known = {entry.source for entry in entries}
-    missing = [key for key in known if key not in arrays]
-    extra = [key for key in arrays if key not in known and not key.startswith(unused)]
-    faults = [f"misses {_named(missing)}"] * bool(missing)
-    faults += [f"has besides {_named(extra)}"] * bool(extra)
-    if faults:
-        raise UserError(f"the checkpoint {' and '.join(faults)}; {REMEDY}")
-
-
-def _convert(entry: Entry, array: np.ndarray, expected: tuple[int, ...]) -> np.ndarray:
-    """An array in Flax's axis order and float32.
-
-    Raises:
-        UserError: it has another shape than expected, or holds no floating-point numbers.
-    """
-    key = PREFIX + entry.source
-    if not np.issubdtype(array.dtype, np.floating):
-        raise UserError(f"{key} holds {array.dtype} where weights should be; {REMEDY}")
-    if array.ndim == len(expected):
-        converted = to_flax(entry, array)
-        if converted.shape == expected:
-            return converted.astype(np.float32, copy=False)
-    wanted = from_flax(entry, np.empty(expected, np.bool_)).shape
-    is_head = entry.source.startswith(("lite_fc.", "new_fc"))
-    if is_head and array.shape[1:] == wanted[1:]:
-        raise UserError(
-            f"{key} is for {array.shape[0]} classes, but config.model.num_classes is "
-            f"{wanted[0]}; {REMEDY}"
-        )
-    raise UserError(f"{key} has the shape {array.shape}, expected {wanted}; {REMEDY}")
-
-
-def _named(keys: Sequence[str]) -> str:
-    return first_few(sorted(PREFIX + key for key in keys))
+def _check_classes(entries: Iterable[Entry], arrays: State, shapes: Shapes) -> None:
+    """Raises UserError if a classifier is for another number of classes than the config's."""
+    for entry in entries:
+        if entry.source not in arrays or not entry.source.startswith(("lite_fc.", "new_fc")):
+            continue
+        found, wanted = arrays[entry.source].shape, shape_in_file(entry, shapes)
+        if len(found) == len(wanted) and found[1:] == wanted[1:] and found != wanted:
+            raise UserError(
+                f"{PREFIX}{entry.source} is for {found[0]} classes, but config.model.num_classes "
+                f"is {wanted[0]}; {REMEDY}"
+            )

@@ -17,7 +17,7 @@ from ar_net_jax.weights.released.keys import (
 )
 
 
-def export_released(method: Method[Any], variables: Any) -> dict[str, np.ndarray]:
+def export_released(method: Method[Any, Any], variables: Any) -> dict[str, np.ndarray]:
     """A state dictionary that the authors' code loads.
 
     Uniform is written as `base_model` and `new_fc`. Multi-Scale gets one row more in its decision
@@ -46,7 +46,7 @@ def export_released(method: Method[Any], variables: Any) -> dict[str, np.ndarray
     return {PREFIX + key: array for key, array in state.items()}
 
 
-def check_expressible(method: Method[Any]) -> ReleasedForm:
+def check_expressible(method: Method[Any, Any]) -> ReleasedForm:
     """Checks that the authors' code can compute what a model computes.
 
     Fields that matter in training alone, such as dropout, are not looked at.
