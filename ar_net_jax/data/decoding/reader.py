@@ -1,0 +1,192 @@
+"""Reads the frames of one video file from the first to the last, without seeking."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import av
+import numpy as np
+
+from ar_net_jax.data.decoding.faults import VideoFault
+from ar_net_jax.data.decoding.length import COMPLETE, Announced, read_extent, shortage
+from ar_net_jax.data.decoding.picture import PictureConverter
+from ar_net_jax.data.decoding.streams import choose_stream, open_container
+from ar_net_jax.data.decoding.timestamps import Timestamps
+
+
+@dataclass(frozen=True)
+class DecodedFrame:
+    """A frame that was decoded but is not converted yet.
+
+    Attributes:
+        time: seconds since the first frame.
+    """
+
+    time: float
+    _frame: av.VideoFrame
+    _converter: PictureConverter
+
+    def pixels(self) -> np.ndarray:
+        """RGB, uint8 [H, W, 3], upright, of the size of the video's first frame."""
+        return self._converter.pixels(self._frame)
+
+
+class VideoReader:
+    """An open video file. Used in a `with` block, and read once.
+
+    Attributes:
+        container: the opened file.
+        stream: the pictures that are read.
+        num_packets: packets of it that came so far and hold a picture to be shown.
+        size: (width, height), upright; None before the first frame.
+    """
+
+    def __init__(self, path: str | Path, *, threads: bool = False) -> None:
+        """Opens a file.
+
+        Args:
+            path: a file that FFmpeg reads.
+            threads: decode on all cores; else on the caller's thread alone.
+
+        Raises:
+            VideoFault: no such file, or no stream to decode.
+            av.FFmpegError: FFmpeg does not know what it is.
+        """
+        self.container = open_container(path)
+        try:
+            self.stream = choose_stream(self.container, path)
+            self.stream.thread_type = "AUTO" if threads else "SLICE"
+            self.stream.codec_context.thread_count = 0 if threads else 1
+            self._announced = self._read_announced(path)
+        except BaseException:
+            self.container.close()
+            raise
+        self._times = Timestamps(self.stream, self.container)
+        self.num_packets = 0
+        self.size: tuple[int, int] | None = None
+        self._came = 0
+        self._start: float | None = None
+        self._end = 0.0
+        self._broken = 0
+        self._at = 0
+        self._read_error: av.InvalidDataError | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.container.close()
+
+    def _read_announced(self, path: str | Path) -> Announced:
+        name = self.container.format.name
+        indexed = len(self.stream.index_entries)
+        duration = self.container.duration
+        return Announced(
+            extent=read_extent(path, name),
+            # IVF has no index, and nothing but this number at its start.
+            packets=max(indexed, self.stream.frames if name == "ivf" else 0),
+            seconds=duration / av.time_base if duration else None,
+        )
+
+    def packets(self) -> Iterator[av.Packet]:
+        """The stream's packets, with times that run on where the file starts them again."""
+        base = self.stream.time_base or 0
+        try:
+            for packet in self.container.demux(self.stream):
+                # The last one, of PyAV's own making, asks for what the decoder still holds.
+                if packet.size == 0 and packet.dts is None and packet.pts is None:
+                    continue
+                self._times.correct(packet)
+                self._came += 1
+                self._at = max(self._at, packet.pos or 0)
+                time = packet.pts if packet.pts is not None else packet.dts
+                if time is not None:
+                    self._note(float(time * base), float((packet.duration or 0) * base), packet)
+                # Captures write an empty one for a picture that stays: a decoder would take it
+                # for the end.
+                if packet.size:
+                    self.num_packets += not packet.is_discard
+                    yield packet
+        except av.InvalidDataError as error:
+            # ffmpeg, too, takes this for the end; `check_whole` says whether it is near enough.
+            self._read_error = error
+
+    def _note(self, time: float, length: float, packet: av.Packet) -> None:
+        self._end = max(self._end, time + length)
+        # What an edit list hides is decoded, for the sake of what follows, and not shown.
+        if not packet.is_discard:
+            self._start = time if self._start is None else min(self._start, time)
+
+    @property
+    def seconds(self) -> float:
+        """From the first packet to be shown to the end of the last, of those that came so far."""
+        return 0.0 if self._start is None else self._end - self._start
+
+    def frames(self) -> Iterator[DecodedFrame]:
+        """Decodes all frames in the order in which they are shown, then checks the length.
+
+        Like ffmpeg, goes on past packets that do not decode, while they are few.
+
+        Raises:
+            VideoFault: there is no frame, or the file is damaged or cut short.
+        """
+        converter = PictureConverter()
+        for frame in self._decoded(self.packets()):
+            if self.size is None:
+                self.size = converter.start(frame)
+            yield DecodedFrame(self._times.seconds(frame), frame, converter)
+        self.check_whole()
+
+    def skim(self) -> None:
+        """Decodes and converts the first frame, reads the rest undecoded, checks the length.
+
+        Raises:
+            VideoFault: there is no frame, its colours are unknown, or the file is cut short.
+        """
+        converter, packets = PictureConverter(), self.packets()
+        for frame in self._decoded(packets):
+            self.size = converter.start(frame)
+            converter.pixels(frame)
+            break
+        for _ in packets:
+            pass
+        self.check_whole()
+
+    def _decoded(self, packets: Iterator[av.Packet]) -> Iterator[av.VideoFrame]:
+        context, begun = self.stream.codec_context, False
+        for packet in packets:
+            # What a recording that began in the middle cannot decode before its first key frame
+            # is no damage.
+            begun = begun or packet.is_keyframe
+            try:
+                decoded = context.decode(packet)
+            except av.InvalidDataError:
+                self._broken += begun
+                continue
+            yield from decoded
+        try:
+            yield from context.decode(None)
+        except (av.InvalidDataError, av.EOFError):
+            self._broken += begun
+
+    def check_whole(self) -> None:
+        """Checks, once all has been read, that the file holds what it announces.
+
+        Raises:
+            VideoFault: it holds no frames, is cut short or damaged.
+        """
+        if self.size is None:
+            raise VideoFault("holds no frames that decode")
+        if self._read_error and self._at < COMPLETE * self._announced.extent.present:
+            raise self._read_error
+        if lack := shortage(self._announced, self._came, self._end):
+            raise VideoFault(f"is cut short ({lack})")
+        if self._broken > (1 - COMPLETE) * self._came:
+            raise VideoFault(f"is damaged ({self._broken} of {self._came} frames do not decode)")
