@@ -2,10 +2,10 @@
 
 import math
 import struct
+from typing import Any
 
 import av
 import numpy as np
-from av.sidedata.sidedata import Type
 from av.video.reformatter import Interpolation, VideoReformatter
 from PIL import Image
 
@@ -61,7 +61,7 @@ def upright(pixels: np.ndarray, matrix: tuple[int, ...]) -> np.ndarray:
 
 
 def _matrix_of(frame: av.VideoFrame) -> tuple[int, ...] | None:
-    data = frame.side_data.get(Type.DISPLAYMATRIX)
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
     return None if data is None else struct.unpack("=9i", bytes(data)[:36])
 
 
@@ -112,14 +112,14 @@ class PictureConverter:
         if matrix is not None and quarter_turns(matrix):
             width, height = height, width
         _settle_colours(frame)
-        scaled = (frame.width, frame.height) != (width, height)
         # By default threads are started for every frame, which costs far more than it gains.
         converted = self._reformatter.reformat(
             frame,
             width=width,
             height=height,
             format="rgb24",
-            interpolation=Interpolation.BICUBIC if scaled else None,
+            # ffmpeg's choice, for colours stored at half the size too.
+            interpolation=Interpolation.BICUBIC,
             threads=1,
         )
         pixels = converted.to_ndarray()

@@ -1,10 +1,11 @@
 """Reads the frames of one video file from the first to the last, without seeking."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import av
 import numpy as np
@@ -31,6 +32,11 @@ class DecodedFrame:
     def pixels(self) -> np.ndarray:
         """RGB, uint8 [H, W, 3], upright, of the size of the video's first frame."""
         return self._converter.pixels(self._frame)
+
+
+def _seconds(packet: "av.Packet[Any]") -> float | None:
+    time = packet.pts if packet.pts is not None else packet.dts
+    return None if time is None else float(time * packet.time_base)
 
 
 class VideoReader:
@@ -95,20 +101,23 @@ class VideoReader:
             seconds=duration / av.time_base if duration else None,
         )
 
-    def packets(self) -> Iterator[av.Packet]:
+    def packets(self) -> "Iterator[av.Packet[av.VideoStream]]":
         """The stream's packets, with times that run on where the file starts them again."""
-        base = self.stream.time_base or 0
+        # In a file that breaks off, the sound tells how much is missing where pictures end before.
+        read = self.container.streams if self._announced.extent.broken_off else (self.stream,)
         try:
-            for packet in self.container.demux(self.stream):
-                # The last one, of PyAV's own making, asks for what the decoder still holds.
+            for packet in self.container.demux(*read):
+                # The last ones, of PyAV's own making, ask for what the decoders still hold.
                 if packet.size == 0 and packet.dts is None and packet.pts is None:
+                    continue
+                self._at = max(self._at, packet.pos or 0)
+                if packet.stream_index != self.stream.index:
+                    self._note_end(packet)
                     continue
                 self._times.correct(packet)
                 self._came += 1
-                self._at = max(self._at, packet.pos or 0)
-                time = packet.pts if packet.pts is not None else packet.dts
-                if time is not None:
-                    self._note(float(time * base), float((packet.duration or 0) * base), packet)
+                self._note_start(packet)
+                self._note_end(packet)
                 # Captures write an empty one for a picture that stays: a decoder would take it
                 # for the end.
                 if packet.size:
@@ -118,15 +127,23 @@ class VideoReader:
             # ffmpeg, too, takes this for the end; `check_whole` says whether it is near enough.
             self._read_error = error
 
-    def _note(self, time: float, length: float, packet: av.Packet) -> None:
-        self._end = max(self._end, time + length)
+    def _note_start(self, packet: "av.Packet[av.VideoStream]") -> None:
+        time = _seconds(packet)
         # What an edit list hides is decoded, for the sake of what follows, and not shown.
-        if not packet.is_discard:
+        if time is not None and not packet.is_discard:
             self._start = time if self._start is None else min(self._start, time)
+
+    def _note_end(self, packet: "av.Packet[Any]") -> None:
+        time = _seconds(packet)
+        if time is not None:
+            self._end = max(self._end, time + float((packet.duration or 0) * packet.time_base))
 
     @property
     def seconds(self) -> float:
-        """From the first packet to be shown to the end of the last, of those that came so far."""
+        """From the first packet to be shown to the end of the last, of those that came so far.
+
+        Of a file that breaks off, with the sound.
+        """
         return 0.0 if self._start is None else self._end - self._start
 
     def frames(self) -> Iterator[DecodedFrame]:
@@ -159,7 +176,7 @@ class VideoReader:
             pass
         self.check_whole()
 
-    def _decoded(self, packets: Iterator[av.Packet]) -> Iterator[av.VideoFrame]:
+    def _decoded(self, packets: "Iterator[av.Packet[av.VideoStream]]") -> Iterator[av.VideoFrame]:
         context, begun = self.stream.codec_context, False
         for packet in packets:
             # What a recording that began in the middle cannot decode before its first key frame
@@ -167,14 +184,13 @@ class VideoReader:
             begun = begun or packet.is_keyframe
             try:
                 decoded = context.decode(packet)
-            except av.InvalidDataError:
+            except av.FFmpegError:
                 self._broken += begun
                 continue
             yield from decoded
-        try:
+        # There may be nothing left, or what is left may be broken.
+        with contextlib.suppress(av.FFmpegError):
             yield from context.decode(None)
-        except (av.InvalidDataError, av.EOFError):
-            self._broken += begun
 
     def check_whole(self) -> None:
         """Checks, once all has been read, that the file holds what it announces.

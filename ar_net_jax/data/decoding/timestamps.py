@@ -3,7 +3,6 @@
 from fractions import Fraction
 
 import av
-from av.format import Flags
 
 # In seconds: how far times may jump before ffmpeg takes it for a new start, in formats that are
 # known for it (MPEG streams), and in others, where so wild a time is only forgotten.
@@ -11,6 +10,8 @@ _JUMP = 10
 _WILD_JUMP = 3600 * 30
 # How far such a format may step back before it counts as a new start.
 _STEP_BACK = 0.1
+# FFmpeg's flag (AVFMT_TS_DISCONT) of such a format.
+_MAY_START_AGAIN = 0x0200
 _USUAL_RATE = Fraction(25)
 
 
@@ -53,7 +54,10 @@ class Timestamps:
 
     def __init__(self, stream: av.VideoStream, container: av.container.InputContainer) -> None:
         self._base = stream.time_base or Fraction(1, 90000)
-        self._starts_again = bool(container.format.flags & Flags.ts_discont.value)
+        self._starts_again = bool(int(container.format.flags) & _MAY_START_AGAIN)
+        # AVI stores none: what packets carry as times of presentation is FFmpeg's guess, wrong
+        # where frames are reordered.
+        self._presented = container.format.name != "avi"
         self._frame_length = max(1, round(1 / (frame_rate(stream) * self._base)))
         # Of packets, in units of the time base.
         self._offset = 0
@@ -68,7 +72,7 @@ class Timestamps:
     def _ticks(self, seconds: float) -> int:
         return round(seconds / self._base)
 
-    def correct(self, packet: av.Packet) -> None:
+    def correct(self, packet: "av.Packet[av.VideoStream]") -> None:
         """Joins the times of a packet to those before it where the file starts them again."""
         if self._offset:
             packet.pts = None if packet.pts is None else packet.pts + self._offset
@@ -85,7 +89,7 @@ class Timestamps:
         if self._dts is not None:
             self._next_dts = self._dts + (packet.duration or self._frame_length)
 
-    def _join(self, packet: av.Packet) -> None:
+    def _join(self, packet: "av.Packet[av.VideoStream]") -> None:
         assert packet.dts is not None and self._next_dts is not None and self._dts is not None
         delta = packet.dts - self._next_dts
         stepped_back = packet.dts + self._ticks(_STEP_BACK) < self._dts
@@ -94,7 +98,7 @@ class Timestamps:
             packet.dts -= delta
             packet.pts = None if packet.pts is None else packet.pts - delta
 
-    def _forget_wild(self, packet: av.Packet) -> None:
+    def _forget_wild(self, packet: "av.Packet[av.VideoStream]") -> None:
         assert packet.dts is not None and self._next_dts is not None
         if abs(packet.dts - self._next_dts) > self._ticks(_WILD_JUMP):
             packet.dts = None
@@ -103,7 +107,7 @@ class Timestamps:
 
     def seconds(self, frame: av.VideoFrame) -> float:
         """Seconds since the first frame; a frame without a time follows the one before it."""
-        pts = self._best_effort(frame.pts, frame.dts)
+        pts = self._best_effort(frame.pts if self._presented else None, frame.dts)
         if pts is None:
             pts = 0 if self._last is None else self._last + self._last_length
         self._last_length = self._length(frame, pts)
