@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -34,9 +35,8 @@ class DecodedFrame:
         return self._converter.pixels(self._frame)
 
 
-def _seconds(packet: "av.Packet[Any]") -> float | None:
-    time = packet.pts if packet.pts is not None else packet.dts
-    return None if time is None else float(time * packet.time_base)
+def _ticks(packet: "av.Packet[Any]") -> int | None:
+    return packet.pts if packet.pts is not None else packet.dts
 
 
 class VideoReader:
@@ -69,12 +69,15 @@ class VideoReader:
         except BaseException:
             self.container.close()
             raise
+        self._base = self.stream.time_base or Fraction(0)
         self._times = Timestamps(self.stream, self.container)
         self.num_packets = 0
         self.size: tuple[int, int] | None = None
         self._came = 0
-        self._start: float | None = None
-        self._end = 0.0
+        # Of packets: in units of the stream's time base, and in seconds.
+        self._first: int | None = None
+        self._last = 0
+        self._end_of_others = 0.0
         self._broken = 0
         self._at = 0
         self._read_error: av.InvalidDataError | None = None
@@ -106,18 +109,18 @@ class VideoReader:
         # In a file that breaks off, the sound tells how much is missing where pictures end before.
         read = self.container.streams if self._announced.extent.broken_off else (self.stream,)
         try:
+            packet: Any
             for packet in self.container.demux(*read):
                 # The last ones, of PyAV's own making, ask for what the decoders still hold.
                 if packet.size == 0 and packet.dts is None and packet.pts is None:
                     continue
                 self._at = max(self._at, packet.pos or 0)
                 if packet.stream_index != self.stream.index:
-                    self._note_end(packet)
+                    self._note_other(packet)
                     continue
                 self._times.correct(packet)
                 self._came += 1
-                self._note_start(packet)
-                self._note_end(packet)
+                self._note(packet)
                 # Captures write an empty one for a picture that stays: a decoder would take it
                 # for the end.
                 if packet.size:
@@ -127,24 +130,25 @@ class VideoReader:
             # ffmpeg, too, takes this for the end; `check_whole` says whether it is near enough.
             self._read_error = error
 
-    def _note_start(self, packet: "av.Packet[av.VideoStream]") -> None:
-        time = _seconds(packet)
+    def _note(self, packet: "av.Packet[av.VideoStream]") -> None:
+        ticks = _ticks(packet)
+        if ticks is None:
+            return
+        self._last = max(self._last, ticks + (packet.duration or 0))
         # What an edit list hides is decoded, for the sake of what follows, and not shown.
-        if time is not None and not packet.is_discard:
-            self._start = time if self._start is None else min(self._start, time)
+        if not packet.is_discard:
+            self._first = ticks if self._first is None else min(self._first, ticks)
 
-    def _note_end(self, packet: "av.Packet[Any]") -> None:
-        time = _seconds(packet)
-        if time is not None:
-            self._end = max(self._end, time + float((packet.duration or 0) * packet.time_base))
+    def _note_other(self, packet: "av.Packet[Any]") -> None:
+        ticks = _ticks(packet)
+        if ticks is not None:
+            end = float((ticks + (packet.duration or 0)) * packet.time_base)
+            self._end_of_others = max(self._end_of_others, end)
 
     @property
     def seconds(self) -> float:
-        """From the first packet to be shown to the end of the last, of those that came so far.
-
-        Of a file that breaks off, with the sound.
-        """
-        return 0.0 if self._start is None else self._end - self._start
+        """From the first packet to be shown to the end of the last, of those that came so far."""
+        return 0.0 if self._first is None else float((self._last - self._first) * self._base)
 
     def frames(self) -> Iterator[DecodedFrame]:
         """Decodes all frames in the order in which they are shown, then checks the length.
@@ -202,7 +206,8 @@ class VideoReader:
             raise VideoFault("holds no frames that decode")
         if self._read_error and self._at < COMPLETE * self._announced.extent.present:
             raise self._read_error
-        if lack := shortage(self._announced, self._came, self._end):
+        end = max(float(self._last * self._base), self._end_of_others)
+        if lack := shortage(self._announced, self._came, end):
             raise VideoFault(f"is cut short ({lack})")
         if self._broken > (1 - COMPLETE) * self._came:
             raise VideoFault(f"is damaged ({self._broken} of {self._came} frames do not decode)")

@@ -59,6 +59,9 @@ class Timestamps:
         # where frames are reordered.
         self._presented = container.format.name != "avi"
         self._frame_length = max(1, round(1 / (frame_rate(stream) * self._base)))
+        self._jump, self._wild_jump, self._step_back = (
+            round(seconds / self._base) for seconds in (_JUMP, _WILD_JUMP, _STEP_BACK)
+        )
         # Of packets, in units of the time base.
         self._offset = 0
         self._dts: int | None = None
@@ -68,9 +71,6 @@ class Timestamps:
         self._last: int | None = None
         self._last_length = self._frame_length
         self._first: int | None = None
-
-    def _ticks(self, seconds: float) -> int:
-        return round(seconds / self._base)
 
     def correct(self, packet: "av.Packet[av.VideoStream]") -> None:
         """Joins the times of a packet to those before it where the file starts them again."""
@@ -92,17 +92,17 @@ class Timestamps:
     def _join(self, packet: "av.Packet[av.VideoStream]") -> None:
         assert packet.dts is not None and self._next_dts is not None and self._dts is not None
         delta = packet.dts - self._next_dts
-        stepped_back = packet.dts + self._ticks(_STEP_BACK) < self._dts
-        if abs(delta) > self._ticks(_JUMP) or stepped_back:
+        stepped_back = packet.dts + self._step_back < self._dts
+        if abs(delta) > self._jump or stepped_back:
             self._offset -= delta
             packet.dts -= delta
             packet.pts = None if packet.pts is None else packet.pts - delta
 
     def _forget_wild(self, packet: "av.Packet[av.VideoStream]") -> None:
         assert packet.dts is not None and self._next_dts is not None
-        if abs(packet.dts - self._next_dts) > self._ticks(_WILD_JUMP):
+        if abs(packet.dts - self._next_dts) > self._wild_jump:
             packet.dts = None
-        if packet.pts is not None and abs(packet.pts - self._next_dts) > self._ticks(_WILD_JUMP):
+        if packet.pts is not None and abs(packet.pts - self._next_dts) > self._wild_jump:
             packet.pts = None
 
     def seconds(self, frame: av.VideoFrame) -> float:
@@ -113,7 +113,7 @@ class Timestamps:
         self._last_length = self._length(frame, pts)
         self._last = pts
         self._first = pts if self._first is None else self._first
-        return float((pts - self._first) * self._base)
+        return (pts - self._first) * self._base.numerator / self._base.denominator
 
     def _length(self, frame: av.VideoFrame, pts: int) -> int:
         """How long a frame is shown, as ffmpeg estimates it."""
