@@ -30,10 +30,12 @@ QUICK = [
 ]
 
 
-def _is_as_by_ffmpeg(path: Path) -> None:
+def _is_as_by_ffmpeg(path: Path, *, is_numbered: bool) -> None:
     frames, times = by_ffmpeg(path)
     got = list(decode_frames(path))
-    assert [number_of(pixels) for pixels, _ in got] == [number_of(frame) for frame in frames]
+    assert len(got) == len(frames)
+    if is_numbered:
+        assert [number_of(pixels) for pixels, _ in got] == [number_of(frame) for frame in frames]
     np.testing.assert_allclose([time for _, time in got], times, atol=1e-4)
     pixels = np.stack([pixels for pixels, _ in got])
     assert pixels.shape == frames.shape
@@ -50,7 +52,8 @@ def _is_as_by_ffmpeg(path: Path) -> None:
 def test_an_odd_file_is_decoded_as_by_ffmpeg(name: str, tmp_path: Path) -> None:
     path = tmp_path / Path(name).name
     ALL[name](path)
-    _is_as_by_ffmpeg(path)
+    # Pictures of colours have no number.
+    _is_as_by_ffmpeg(path, is_numbered=not name.startswith("colours/"))
 
 
 @pytest.mark.slow
