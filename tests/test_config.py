@@ -161,6 +161,36 @@ FAULTS = {
         },
         "config.stages.joint.tau_start: 0 takes over the temperature of the stage before",
     ),
+    "a temperature that falls to nothing": (
+        {"stages__joint": {"objective": "joint", "tau_decay": -1.0, "epochs": 100}},
+        "config.stages.joint.tau_decay: the temperature gets to 5.1e-43 within 100 epochs",
+    ),
+    "a temperature below what a double holds": (
+        {"stages__joint": {"objective": "joint", "tau_decay": -1e9, "epochs": 3}},
+        "config.stages.joint.tau_decay: the temperature gets to",
+    ),
+    "a temperature that grows past float32": (
+        {"stages__joint": {"objective": "joint", "tau_decay": 1.0, "epochs": 100}},
+        "config.stages.joint.tau_decay: the temperature gets to 4.9e+43 within 100 epochs",
+    ),
+    "a temperature of nearly nothing": (
+        {"stages__joint": {"objective": "joint", "tau_start": 1e-30, "tau_decay": 0.0}},
+        "config.stages.joint.tau_start: the temperature gets to 1e-30",
+    ),
+    "no number for a temperature": (
+        {"stages__joint__tau_start": float("nan")},
+        "config.stages.joint.tau_start: must be a number and not negative",
+    ),
+    "a temperature that falls on after it was taken over": (
+        {
+            "stages": {
+                "joint": {**JOINT, "tau_decay": -0.2},
+                "finetune": {**JOINT, "tau_start": 0.0, "tau_decay": -0.2},
+            },
+            "stage_order": ("joint", "finetune"),
+        },
+        "config.stages.finetune.tau_decay: the temperature gets to 1.5e-08 within 50 epochs",
+    ),
     "nothing to train separately": (
         {"method": "lstm", "model": LSTM, "stages__joint__objective": "separate"},
         "config.stages.joint.objective: method 'lstm' is one network",

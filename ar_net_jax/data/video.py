@@ -1,95 +1,32 @@
-"""Decodes video files with PyAV: from the first frame to the last, without seeking."""
+"""Frames of video files, decoded by FFmpeg as the ffmpeg program decodes them.
 
-import contextlib
+That is: of several streams the one that it takes, upright, at the times that it gives them, all at
+the size of the first. Pixels are the file's own, whatever shape it says they have.
+"""
+
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 from jaxtyping import Float64, UInt8
 from PIL import Image
 
 from ar_net_jax.data.augment import eval_crop
+from ar_net_jax.data.decoding.faults import naming
+from ar_net_jax.data.decoding.reader import VideoReader
+from ar_net_jax.data.decoding.timestamps import frame_rate
 from ar_net_jax.data.sampling import eval_indices
-from ar_net_jax.errors import UserError
 
-# Containers round the times of frames; half a millisecond is below any frame's length.
+# Most containers round the times of frames to a millisecond; this is below any frame's length.
 _TIME_SLACK = 5e-4
-# Less than this share of the frames or seconds that the header announces: cut short.
-_COMPLETE = 0.9
 
 
-def _bad(path: str | Path, reason: str) -> UserError:
-    return UserError(f"{path}: {reason}; replace the file or remove it")
-
-
-@contextlib.contextmanager
-def _opened(
-    path: str | Path, *, threads: bool = False
-) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    """Opens a video; whatever PyAV raises inside the block becomes a UserError with its name."""
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such file")
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise _bad(path, "holds no video stream")
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO" if threads else "SLICE"
-            stream.codec_context.thread_count = 0 if threads else 1
-            yield container, stream
-    except (av.FFmpegError, OSError) as error:
-        raise _bad(path, f"does not decode ({error.strerror})") from error
-
-
-def _shortage(
-    container: av.container.InputContainer, stream: av.VideoStream, count: int, end: float
-) -> str | None:
-    """What a cut file lacks of what its header announces; None for a whole one.
-
-    Args:
-        container: the opened file.
-        stream: its pictures.
-        count: frames that were decoded.
-        end: seconds at which the last of them ends.
-    """
-    if stream.frames:
-        whole = count >= _COMPLETE * stream.frames
-        return None if whole else f"{count} of {stream.frames} frames"
-    # The container's duration also covers sound, so it counts only for a file of pictures alone.
-    # Frames times rate would not do: the rate in the header is nominal where the true one varies.
-    if len(container.streams) == 1 and container.duration:
-        seconds = container.duration / av.time_base
-        return None if end >= _COMPLETE * seconds else f"{end:.1f} of {seconds:.1f} seconds"
-    return None
-
-
-def _picture(frame: av.VideoFrame, convert: VideoReformatter) -> np.ndarray:
-    """RGB pixels, turned upright where the file says how it was held."""
-    # By default threads are started for every frame, which costs far more than it gains.
-    pixels = convert.reformat(frame, format="rgb24", threads=1).to_ndarray()
-    turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
-
-
-def _raw_frames(path: str | Path, *, threads: bool) -> Iterator[tuple[av.VideoFrame, float]]:
-    """Decoded frames, unconverted, with seconds since the first."""
-    with _opened(path, threads=threads) as (container, stream):
-        rate = float(stream.average_rate or 25)
-        count, start, last, end = 0, None, None, 0.0
-        for frame in container.decode(stream):
-            time = frame.time if frame.time is not None else count / rate
-            start = time if start is None else start
-            # How long a frame stays is not always told: take it for no shorter than the one before.
-            end = time + max(1 / rate, 0 if last is None else time - last)
-            last = time
-            count += 1
-            yield frame, time - start
-        if count == 0:
-            raise _bad(path, "holds no frames")
-        if shortage := _shortage(container, stream, count, end):
-            raise _bad(path, f"is cut short ({shortage})")
+def _time_slack(reader: VideoReader) -> float:
+    """Seconds by which a container's rounding may have moved a frame."""
+    unit, length = reader.stream.time_base or Fraction(0), 1 / frame_rate(reader.stream)
+    # Where a unit is about a frame, as in AVI, times are counts of frames, and exact.
+    return max(_TIME_SLACK, float(unit) / 2) if unit <= length / 2 else _TIME_SLACK
 
 
 def decode_frames(
@@ -103,24 +40,28 @@ def decode_frames(
             of 1 / rate seconds. None gives every frame.
 
     Yields:
-        RGB pixels, uint8 [H, W, 3], and the time in seconds since the first frame.
+        RGB pixels, uint8 [H, W, 3] of one size, and the time in seconds since the first frame.
 
     Raises:
-        UserError: the file is missing, does not decode, is empty or cut short.
+        UserError: the file is missing, does not decode, is empty, damaged or cut short.
     """
-    tick, convert = 0, VideoReformatter()
-    for frame, time in _raw_frames(path, threads=False):
-        if rate is not None:
-            if time < tick / rate - _TIME_SLACK:
-                continue
-            tick = int((time + _TIME_SLACK) * rate) + 1
-        yield _picture(frame, convert), time
+    tick = 0
+    with naming(path), VideoReader(path) as reader:
+        slack = _time_slack(reader)
+        for frame in reader.frames():
+            if rate is not None:
+                if frame.time < tick / rate - slack:
+                    continue
+                tick = int((frame.time + slack) * rate) + 1
+            yield frame.pixels(), frame.time
 
 
 def _count_packets(path: str | Path) -> int:
     """The number of frames as the container's packets tell it, without decoding."""
-    with _opened(path) as (container, stream):
-        return sum(packet.size > 0 for packet in container.demux(stream))
+    with naming(path), VideoReader(path) as reader:
+        for _ in reader.packets():
+            pass
+        return reader.num_packets
 
 
 def _pick(
@@ -131,12 +72,12 @@ def _pick(
     count = 0
     frames: list[np.ndarray] = []
     times: list[float] = []
-    convert = VideoReformatter()
-    for frame, time in _raw_frames(path, threads=True):
-        if count in wanted:
-            frames.append(eval_crop(Image.fromarray(_picture(frame, convert)), size))
-            times.append(time)
-        count += 1
+    with naming(path), VideoReader(path, threads=True) as reader:
+        for frame in reader.frames():
+            if count in wanted:
+                frames.append(eval_crop(Image.fromarray(frame.pixels()), size))
+                times.append(frame.time)
+            count += 1
     return count, frames, times
 
 
@@ -158,7 +99,7 @@ def read_video(
         times: float64 [T], seconds since the first frame.
 
     Raises:
-        UserError: the file is missing, does not decode, is empty or cut short.
+        UserError: the file is missing, does not decode, is empty, damaged or cut short.
     """
     expected = max(1, _count_packets(path))
     count, frames, times = _pick(path, expected, num_frames, size)

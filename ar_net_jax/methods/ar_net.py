@@ -5,6 +5,7 @@ under sampled decisions, and the backbones under the policy as it then is.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -34,7 +35,7 @@ from ar_net_jax.modules.policy import PolicyState, PolicySteps
 from ar_net_jax.modules.prediction import Prediction
 from ar_net_jax.modules.routed_training import predict_routed
 from ar_net_jax.ops.decide import Argmax, Decide, Forced, GumbelSample
-from ar_net_jax.ops.gumbel import temperature
+from ar_net_jax.ops.gumbel import MAX_TEMPERATURE, MIN_TEMPERATURE, temperature
 from ar_net_jax.ops.resize import prepare_frames
 
 Array = jax.Array
@@ -77,7 +78,12 @@ class ARNetStage(MultiBackboneStage):
     def validate(self, path: str) -> None:
         """Raises UserError, naming the field, if a value is impossible."""
         super().validate(path)
-        require(self.tau_start >= 0, f"{path}.tau_start", "must not be negative")
+        require(
+            0 <= self.tau_start < math.inf,
+            f"{path}.tau_start",
+            "must be a number and not negative",
+        )
+        require(math.isfinite(self.tau_decay), f"{path}.tau_decay", "must be a number")
         require(
             self.decisions == "sample" or self.freeze_policy != "none",
             f"{path}.decisions",
@@ -101,6 +107,33 @@ class ARNetStage(MultiBackboneStage):
     def following(self, handed_on: Mapping[str, float]) -> Self:
         """See `StageConfig`: takes over the temperature where it has none of its own."""
         return dataclasses.replace(self, tau_start=self.tau_start or handed_on.get("tau", 1.0))
+
+    def require_temperature(self, path: str, start: tuple[float, float]) -> tuple[float, float]:
+        """Checks that samples can be drawn in every epoch.
+
+        Args:
+            path: of the stage, for the error.
+            start: the lowest and the highest temperature that the stage may begin at.
+
+        Returns:
+            The lowest and the highest temperature of any of its epochs.
+
+        Raises:
+            UserError: a temperature is too near zero, or too high, for float32.
+        """
+        change = self.tau_decay * (self.epochs - 1)
+        # Kept within what a double holds.
+        factor = math.exp(max(-600.0, min(change, 600.0)))
+        lowest, highest = start[0] * min(factor, 1.0), start[1] * max(factor, 1.0)
+        if self.samples:
+            require(
+                MIN_TEMPERATURE <= lowest and highest <= MAX_TEMPERATURE,
+                f"{path}.{'tau_decay' if change else 'tau_start'}",
+                f"the temperature gets to {highest if change > 0 else lowest:.2g} within "
+                f"{self.epochs} epochs, and samples need {MIN_TEMPERATURE:g} to "
+                f"{MAX_TEMPERATURE:g}; let it change more slowly, or train for fewer epochs",
+            )
+        return lowest, min(highest, MAX_TEMPERATURE)
 
     def hand_on(self, epoch: int) -> dict[str, float]:
         """See `StageConfig`: the temperature of the epoch."""
@@ -224,8 +257,9 @@ class ARNet(MultiBackboneMethod[ARNetConfig, ARNetStage]):
         }
 
     def validate_stages(self, order: tuple[str, ...], stages: Mapping[str, ARNetStage]) -> None:
-        """See `Method`; a temperature can be taken over only from a joint stage before."""
+        """See `Method`; temperatures are taken over from joint stages alone, and stay in range."""
         super().validate_stages(order, stages)
+        handed_on = (1.0, 1.0)
         for before, name in zip(("", *order), order):
             stage = stages[name]
             follows_joint = bool(before) and stages[before].objective == "joint"
@@ -235,6 +269,8 @@ class ARNet(MultiBackboneMethod[ARNetConfig, ARNetStage]):
                 "0 takes over the temperature of the stage before, but no joint stage comes right "
                 "before; give a temperature above 0",
             )
+            start = (stage.tau_start, stage.tau_start) if stage.tau_start else handed_on
+            handed_on = stage.require_temperature(f"stages.{name}", start)
 
     def part_of(self, stage: ARNetStage, path: tuple[str, ...]) -> str:
         """See `Method`; a stage may freeze the policy."""

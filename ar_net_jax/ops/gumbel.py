@@ -7,6 +7,11 @@ Array = jax.Array
 
 # The released code clamps the probabilities at this value before taking the logarithm.
 MIN_PROBABILITY = 1e-8
+# Float32 tells perturbed log-probabilities of some tens apart down to about this. At a lower
+# temperature the relaxation is a step, whose gradient is zero or overflows, and at zero no number.
+MIN_TEMPERATURE = 1e-6
+# What float32 holds.
+MAX_TEMPERATURE = 1e38
 
 
 def gumbel_noise(keys: Array, num_frames: int, num_actions: int) -> Array:
@@ -26,7 +31,7 @@ def sample(logits: Array, noise: Array, tau: Array | float) -> Array:
     Args:
         logits: float32 [..., A], z in the paper.
         noise: float32 [..., A], standard Gumbel noise.
-        tau: temperature, positive.
+        tau: temperature, from MIN_TEMPERATURE to MAX_TEMPERATURE.
 
     Returns:
         float32 [..., A], exactly one-hot in the forward pass.
