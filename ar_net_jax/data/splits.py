@@ -1,6 +1,7 @@
 """The splits of a configured data set, prepared if need be."""
 
 from pathlib import Path
+from typing import Any
 
 from etils import epath
 
@@ -40,7 +41,7 @@ def prepare_data(
             f"config.data.data_dir: give a local directory; the data cannot be read from {workdir}"
         )
     data_dir = Path(data.data_dir) if data.data_dir else workdir / "data"
-    options: dict[str, object] = {"max_bad_share": data.max_bad_share}
+    options: dict[str, Any] = {"max_bad_share": data.max_bad_share}
     if spec is not None:
         options["spec"] = spec
     if data.frame_rate:
