@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
+from tensorflow_datasets.core.writer import ExampleWriter
+from tensorflow_datasets.proto import tf_example_pb2
 
 from ar_net_jax.data.shards import StoredVideo, identity
 from ar_net_jax.data.videos import LeftOut, Listing, Video
@@ -35,6 +37,20 @@ def encode_jpeg(pixels: np.ndarray | Image.Image, quality: int) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
+
+
+class _OrderedWriter(ExampleWriter):
+    """Writes equal examples as equal bytes.
+
+    By itself, a protocol buffer orders the fields of a map differently in every process.
+    """
+
+    def write(self, path: os.PathLike[str], examples: Iterable[tuple[Any, bytes]]) -> Any:
+        def ordered(example: bytes) -> bytes:
+            message = tf_example_pb2.Example.FromString(example)
+            return message.SerializeToString(deterministic=True)
+
+        return super().write(path, ((key, ordered(example)) for key, example in examples))
 
 
 class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -168,6 +184,9 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
     ) -> Iterator[tuple[int, dict[str, object]]]:
         for index, video in enumerate(stored):
             yield index, {**dataclasses.asdict(video), "labels": list(video.labels)}
+
+    def _example_writer(self) -> ExampleWriter:
+        return _OrderedWriter(file_format=self.info.file_format)
 
     def _download_and_prepare(self, dl_manager: object, download_config: object) -> None:
         """Completes the data set's folder before TFDS moves it into place."""

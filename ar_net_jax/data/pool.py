@@ -44,7 +44,7 @@ def choose_processes(wanted: int | None, jobs: int, size: int) -> int:
     return max(1, min(wanted, jobs))
 
 
-def pack(task: Task[Job, Result], builder: VideoBuilder) -> bytes:
+def pack(task: Callable[..., Any], builder: VideoBuilder) -> bytes:
     """A task with its builder, to be unpacked by `cloudpickle.loads` in another process.
 
     A builder's class may come from a file that is no importable module; it is then sent whole.

@@ -18,7 +18,7 @@ from ar_net_jax.config.shipped import shipped_dir
 from ar_net_jax.data.builder import VideoBuilder
 from ar_net_jax.data.embedded import builder as embedded
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
-from ar_net_jax.data.prepare import Job, build, clean_up, fingerprint, look, write_locally
+from ar_net_jax.data.prepare import Job, Writer, build, clean_up, fingerprint, look, write_locally
 from ar_net_jax.data.report import REPORT
 from ar_net_jax.data.source import VideoSource
 from ar_net_jax.errors import UserError
@@ -182,7 +182,7 @@ def prepare(
     source_dir: str | Path | None = None,
     max_bad_share: float = 0.05,
     progress: bool = True,
-    processes: int | None = None,
+    write: Writer | None = None,
     spec: EmbeddedSpec | None = None,
     **options: Any,
 ) -> Path:
@@ -200,7 +200,8 @@ def prepare(
             before. Not for "embedded", whose videos are drawn in `<data_dir>/videos`.
         max_bad_share: share of the videos that may be missing or undecodable.
         progress: whether to show a progress bar, and to tell what was left out.
-        processes: to share the work among; None for as many as cores.
+        write: shares the work out: `write_locally` among a chosen number of processes,
+            `data.beam.write_with_beam` among machines; None for as many processes as cores.
         spec: of the embedded data set; None for the default one.
         **options: fields of the builder's config.
 
@@ -220,7 +221,7 @@ def prepare(
             )
     elif source_dir is None or not Path(source_dir).exists():
         return _use_prepared(name, data_dir, source_dir, options, progress)
-    job = Job(max_bad_share, progress, write_locally(processes))
+    job = Job(max_bad_share, progress, write or write_locally(None))
     with _locked(data_dir):
         builder_name, source = name, Path(source_dir or data_dir / "videos")
         if name == EMBEDDED:
