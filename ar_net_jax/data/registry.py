@@ -16,6 +16,8 @@ import tensorflow_datasets as tfds
 from ar_net_jax.config.files import load_module
 from ar_net_jax.config.shipped import shipped_dir
 from ar_net_jax.data.builder import VideoBuilder
+from ar_net_jax.data.check import Check
+from ar_net_jax.data.check import check as check_videos
 from ar_net_jax.data.embedded import builder as embedded
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
 from ar_net_jax.data.prepare import Job, Writer, build, clean_up, fingerprint, look, write_locally
@@ -168,8 +170,8 @@ def _build(name: str, source_dir: Path, data_dir: Path, options: dict[str, Any],
             clean_up(folder)
             return folder
         made_from = {"data_set": name, "source_dir": str(source_dir.absolute()), **used}
-        report = build(builder, found, made_from, job)
-    for line in report.lines():
+        told = build(builder, found, made_from, job)
+    for line in told.lines():
         _tell(line, job.progress)
     _tell(f"report: {folder / REPORT}", job.progress)
     return folder
@@ -270,6 +272,50 @@ def _use_prepared(
         )
     _tell(f"{source} is not there; using what was prepared from {entry.source_dir}", progress)
     return data_dir / entry.path
+
+
+def check(
+    name: str,
+    *,
+    source_dir: str | Path,
+    processes: int | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> Check:
+    """Looks at all that `prepare` would store, decodes it, and writes nothing.
+
+    Args:
+        name: one of `data_set_names()`, but not "embedded".
+        source_dir: the videos (or frames and lists).
+        processes: to share the work among; None for as many as cores.
+        progress: whether to show a progress bar.
+        **options: fields of the builder's config.
+
+    Raises:
+        UserError: unknown name or option; a missing or empty source, a wrong list.
+    """
+    _known(name)
+    if name == EMBEDDED:
+        raise UserError("the data set 'embedded' is drawn; there is nothing to check")
+    source = Path(source_dir)
+    if not source.exists():
+        raise UserError(f"{source}: no such folder")
+    with _quiet_tfds():
+        # Named because TFDS asks for a folder; it is not touched.
+        builder, used = _configure(name, source, source, options)
+        made_from = {"data_set": name, "source_dir": str(source.absolute()), **used}
+        return check_videos(
+            builder, look(builder), made_from, processes=processes, progress=progress
+        )
+
+
+def report(name: str, *, data_dir: str | Path) -> dict[str, Any]:
+    """The report of a prepared data set: see `Report.to_json`.
+
+    Raises:
+        UserError: not prepared.
+    """
+    return json.loads((_prepared_dir(name, data_dir) / REPORT).read_text())
 
 
 def _prepared_dir(name: str, data_dir: str | Path) -> Path:

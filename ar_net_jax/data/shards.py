@@ -193,7 +193,7 @@ class Work:
                     try:
                         lengths, digest = _spool(spool, encode(video), pulse)
                     except UserError as error:
-                        failed.append((video.name, _reason(video, error)))
+                        failed.append((video.name, reason_of(video, error)))
                         continue
                     if writer is None:
                         writer = ArrayRecordWriter(str(fresh), _WRITER_OPTIONS)
@@ -234,6 +234,6 @@ def _spool(
     return lengths, content.hexdigest()
 
 
-def _reason(video: Video, error: UserError) -> str:
+def reason_of(video: Video, error: UserError) -> str:
     """What is wrong with a video, without its name, which is told beside it."""
     return str(error).removeprefix(f"{video.path}").removeprefix(": ").lstrip("/")
