@@ -97,8 +97,8 @@ def test_no_more_files_are_open_than_may_be(
     before = len(list(Path("/proc/self/fd").iterdir()))
     for index in (0, 1, 2, 0, 1, 2):
         assert sent[index]["frames"][0]
-    # The index of the videos is one more.
-    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 2 + 1
+    # Two for each, and the index of the videos.
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 2 * 2 + 1
 
 
 def test_a_clip_reads_its_own_frames(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_clip_reads_its_own_frames(tmp_path: Path) -> None:
     files = FrameFiles(work.frames, "train", 2)
     for number, count in enumerate((117, 3500)):
         frames, wanted = StoredFrames(files, number, 0, count), eval_indices(count, 16).tolist()
-        for most in (1.5, 1.02):  # With the footer, which is read once; and without.
+        for most in (1.01, 1.01):  # For the first time, and when the files are open.
             before = _bytes_read()
             assert sum(len(frames[index]) for index in wanted) == 16 * len(frame)
             assert _bytes_read() - before < most * 16 * len(frame)

@@ -3,36 +3,51 @@
 import collections
 import functools
 import operator
+import os
 import resource
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
 
-from array_record.python.array_record_module import ArrayRecordReader
+from ar_net_jax.data.places import read_record
+from ar_net_jax.data.shards import frame_file_name, places_file_name
 
-from ar_net_jax.data.shards import frame_file_name
-
-# Nothing is read ahead, and of a footer no more than there is. To leave the footer on disk
-# (index_storage_option:offloaded) was seen to read all of it again for every frame.
-_READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0,footer_prefetch_bytes:0"
-_BUFFER_BYTES = 4096
 _MOST_OPEN = 4096
 
 
 @functools.cache
 def _most_open() -> int:
-    """How many files may be kept open: half of what the process may, for others need some too."""
+    """How many pairs of files stay open: a quarter of what may be; others need some too."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return _MOST_OPEN if soft == resource.RLIM_INFINITY else max(1, min(_MOST_OPEN, soft // 2))
+    return _MOST_OPEN if soft == resource.RLIM_INFINITY else max(1, min(_MOST_OPEN, soft // 4))
+
+
+class _Opened:
+    """A frame file and the places in it; closed when nobody reads from it any more."""
+
+    def __init__(self, *paths: Path) -> None:
+        self._descriptors: list[int] = []
+        for path in paths:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._descriptors.append(descriptor)
+            # Frames of a clip are far apart: what lies behind one would be read in vain.
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+
+    def read(self, record: int) -> bytes:
+        frames, places = self._descriptors
+        return read_record(frames, places, record)
+
+    def __del__(self) -> None:
+        for descriptor in self._descriptors:
+            os.close(descriptor)
 
 
 class FrameFiles:
     """The frame files of a split; each is opened when it is first read.
 
-    Those read last stay open, as many as the limit of open files allows for, because to open one
-    means to read its footer. May be used by several threads, and be sent to other processes, which
-    open files of their own.
+    Those read last stay open, as many as the limit of open files allows for. May be used by several
+    threads, and be sent to other processes, which open files of their own.
 
     Args:
         folder: that holds the files.
@@ -42,7 +57,7 @@ class FrameFiles:
 
     def __init__(self, folder: Path, split: str, count: int) -> None:
         self._place = (folder, split, count)
-        self._open: collections.OrderedDict[int, ArrayRecordReader] = collections.OrderedDict()
+        self._open: collections.OrderedDict[int, _Opened] = collections.OrderedDict()
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type["FrameFiles"], tuple[Path, str, int]]:
@@ -56,28 +71,28 @@ class FrameFiles:
             record: place in it.
 
         Raises:
-            Exception: of ArrayRecord, if the file is missing or damaged.
+            OSError: the file is missing or cannot be read.
+            ValueError: it is damaged.
         """
-        return self._reader(shard).read([record])[0]
+        return self._opened(shard).read(record)
 
-    def _reader(self, shard: int) -> ArrayRecordReader:
+    def _opened(self, shard: int) -> _Opened:
         with self._lock:
             if shard in self._open:
                 self._open.move_to_end(shard)
                 return self._open[shard]
         folder, split, count = self._place
-        path = folder / frame_file_name(split, shard, count)
         # Outside the lock: where files are far away, threads open several at once.
-        reader = ArrayRecordReader(
-            str(path), options=_READER_OPTIONS, file_reader_buffer_size=_BUFFER_BYTES
+        opened = _Opened(
+            folder / frame_file_name(split, shard, count),
+            folder / places_file_name(split, shard, count),
         )
         with self._lock:
-            reader = self._open.setdefault(shard, reader)
+            opened = self._open.setdefault(shard, opened)
             self._open.move_to_end(shard)
             while len(self._open) > _most_open():
-                # It is closed once no thread reads from it any more.
                 self._open.popitem(last=False)
-        return reader
+        return opened
 
 
 class StoredFrames(Sequence[bytes]):

@@ -1,10 +1,11 @@
 """Frames as they are stored: files in which every frame is a record of its own.
 
 A frame file, `<split>.array_record-KKKKK-of-NNNNN`, holds the frames of a run of videos one after
-the other, as JPEG bytes, each read by itself. Which videos go into which file follows from the
-listing alone, so that however the work is shared out, and however often it is taken up again, the
-files are the same to the last bit. To write one is the unit of work: a file is there in full or not
-at all, and beside it lies a record of its videos, the last thing written.
+the other, as JPEG bytes, each read by itself; `<split>.places-KKKKK-of-NNNNN` beside it tells where
+each lies (see `data.places`). Which videos go into which file follows from the listing alone, so
+that however the work is shared out, and however often it is taken up again, the files are the same
+to the last bit. To write one is the unit of work: a file is there in full or not at all, and until
+the data set is whole, a record tells of its videos, the last thing written.
 """
 
 import dataclasses
@@ -17,13 +18,12 @@ from typing import IO
 
 from array_record.python.array_record_module import ArrayRecordWriter
 
+from ar_net_jax.data.places import find_places
 from ar_net_jax.data.videos import Video
 from ar_net_jax.errors import UserError
 from ar_net_jax.runtime.storage import write_whole
 
-# Bytes of video files, or of frames in folders, that go into one frame file. The footer of a frame
-# file is read before its first frame is, and grows with the number of its frames: of a file that is
-# much larger, it would outweigh the 16 frames of a clip.
+# Bytes of video files, or of frames in folders, that go into one frame file: a minute's work.
 _SHARD_BYTES = 32 * 2**20
 _SHARD_VIDEOS = 512
 # A small data set has at least so many, that all cores may have work.
@@ -101,6 +101,15 @@ def frame_file_name(split: str, number: int, count: int) -> str:
     'train.array_record-00003-of-00016'
     """
     return f"{split}.array_record-{number:05d}-of-{count:05d}"
+
+
+def places_file_name(split: str, number: int, count: int) -> str:
+    """The name of the file that tells where in a frame file its frames lie.
+
+    >>> places_file_name("train", 3, 16)
+    'train.places-00003-of-00016'
+    """
+    return f"{split}.places-{number:05d}-of-{count:05d}"
 
 
 def plan_shards(split: str, videos: Sequence[Video], sizes: Sequence[int]) -> list[Shard]:
@@ -186,7 +195,7 @@ class Work:
         path = self.frames / shard.file_name
         fresh = path.with_name(f".{path.name}.new")
         writer: ArrayRecordWriter | None = None
-        first = 0
+        written: list[int] = []
         try:
             for video in shard.videos:
                 with tempfile.SpooledTemporaryFile(_SPOOL_BYTES, dir=str(self.folder)) as spool:
@@ -195,16 +204,17 @@ class Work:
                     except UserError as error:
                         failed.append((video.name, reason_of(video, error)))
                         continue
-                    if writer is None:
-                        writer = ArrayRecordWriter(str(fresh), _WRITER_OPTIONS)
+                    writer = writer or ArrayRecordWriter(str(fresh), _WRITER_OPTIONS)
                     spool.seek(0)
                     for length in lengths:
                         writer.write(spool.read(length))
-                place = (len(lengths), shard.number, first, digest)
+                place = (len(lengths), shard.number, len(written), digest)
                 stored.append(StoredVideo(video.name, video.labels, *place))
-                first += len(lengths)
+                written += lengths
             if writer is not None:
                 writer.close()
+                places = places_file_name(shard.split, shard.number, shard.count)
+                write_whole(self.frames / places, find_places(fresh, written).tobytes())
                 fresh.replace(path)
         finally:
             fresh.unlink(missing_ok=True)

@@ -1,17 +1,23 @@
 """Random access to the examples of a prepared split, frames still compressed."""
 
+import bisect
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, TypedDict
 
 import numpy as np
 import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordReader
 from tensorflow_datasets.proto import tf_example_pb2
 
 from ar_net_jax.data.frames import FrameFiles, StoredFrames
 from ar_net_jax.errors import UserError
 
 FRAMES = "frames"
+# Nothing is read ahead of a record, and of a footer no more than there is.
+_READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0,footer_prefetch_bytes:0"
+_BUFFER_BYTES = 4096
 
 
 class VideoExample(TypedDict):
@@ -41,6 +47,37 @@ class Videos(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> VideoExample: ...
+
+
+class _IndexFiles:
+    """TFDS's files of a split, for single records; each is opened when it is first read.
+
+    TFDS's own reader reads 32 kB around each example, of which there are some 200 bytes.
+    """
+
+    def __init__(self, paths: Sequence[str], lengths: Sequence[int]) -> None:
+        self._place = (paths, lengths)
+        self._ends = list(itertools.accumulate(lengths))
+        self._open: dict[int, ArrayRecordReader] = {}
+
+    def __reduce__(self) -> tuple[type["_IndexFiles"], tuple[Sequence[str], Sequence[int]]]:
+        return _IndexFiles, self._place
+
+    @property
+    def num_records(self) -> int:
+        return self._ends[-1]
+
+    def read(self, index: int) -> bytes:
+        number = bisect.bisect_right(self._ends, index)
+        reader = self._open.get(number)
+        if reader is None:
+            path = self._place[0][number]
+            reader = ArrayRecordReader(
+                path, options=_READER_OPTIONS, file_reader_buffer_size=_BUFFER_BYTES
+            )
+            # Where threads open it at once, one stays.
+            reader = self._open.setdefault(number, reader)
+        return reader.read([index - self._ends[number] + self._place[1][number]])[0]
 
 
 class VideoSource:
@@ -81,19 +118,17 @@ class VideoSource:
         self.class_names: list[str] = builder.info.features["labels"].feature.names
         self.max_labels = int(metadata["max_labels"])
         self.identity: str = metadata["identity"][split]
-        # Parsed here, without a walk through TFDS's features for every example.
-        self._records = builder.as_data_source(
-            split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
-        )
+        stored = builder.info.splits[split]
+        self._index = _IndexFiles(sorted(map(str, stored.filepaths)), stored.shard_lengths)
         self._files = FrameFiles(Path(builder_dir, FRAMES), split, metadata["frame_files"][split])
 
     def __len__(self) -> int:
-        return len(self._records)
+        return self._index.num_records
 
     def __getitem__(self, index: int) -> VideoExample:
         if not 0 <= index < len(self):
             raise IndexError(f"example {index} of {len(self)} in split {self.split!r}")
-        feature = tf_example_pb2.Example.FromString(self._records[index]).features.feature
+        feature = tf_example_pb2.Example.FromString(self._index.read(index)).features.feature
 
         def number(name: str) -> int:
             return feature[name].int64_list.value[0]
