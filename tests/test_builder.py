@@ -28,7 +28,7 @@ def _class_folders(root: Path, per_class: int = 2) -> None:
 
 
 def _report(data_dir: Path) -> dict:
-    (path,) = data_dir.rglob("skipped.json")
+    (path,) = data_dir.rglob("report.json")
     return json.loads(path.read_text())
 
 
@@ -56,7 +56,22 @@ def test_class_folders_round_trip(tmp_path: Path) -> None:
     images = decode_jpegs(example["frames"], np.array([0, 5, 5]))
     assert [image.size for image in images] == [(32, 24)] * 3
     assert abs(np.asarray(images[0]).mean() - 160) < 4
-    assert _report(data_dir) == {"total": 8, "bad": 0, "skipped": []}
+    report = _report(data_dir)
+    assert report["made_from"] == {
+        "data_set": "video_folder",
+        "source_dir": str(source),
+        "frame_rate": 2.0,
+        "short_side": 24,
+        "quality": 90,
+    }
+    assert report["left_out"] == []
+    both = {"found": 2, "used": 2, "left_out": 0}
+    assert report["splits"]["train"] == {
+        "found": 4,
+        "used": 4,
+        "left_out": 0,
+        "classes": {"archery": both, "bowling club": both},
+    }
     assert "tensorflow" not in sys.modules
     with pytest.raises(IndexError):
         train[4]
@@ -103,10 +118,13 @@ def test_a_corrupt_video_is_skipped_and_reported(tmp_path: Path) -> None:
     train = registry.open_split("video_folder", "train", data_dir=data_dir)
     assert [train[i]["name"] for i in range(len(train))][0] == "train/archery/1.mp4"
     report = _report(data_dir)
-    assert report["total"] == 8 and report["bad"] == 1
-    (entry,) = report["skipped"]
+    counts = report["splits"]["train"]
+    assert (counts["found"], counts["used"], counts["left_out"]) == (4, 3, 1)
+    assert counts["classes"]["archery"] == {"found": 2, "used": 1, "left_out": 1}
+    (entry,) = report["left_out"]
     assert entry["split"] == "train" and entry["name"] == "train/archery/0.mp4"
-    assert "0.mp4" in entry["reason"]
+    assert entry["class_name"] == "archery" and entry["bad"]
+    assert entry["reason"].startswith("does not decode")
 
 
 def test_too_many_corrupt_videos_are_an_error(tmp_path: Path) -> None:
@@ -132,14 +150,12 @@ def test_preparing_again_does_nothing_until_something_changes(tmp_path: Path) ->
     source, data_dir = tmp_path / "videos", tmp_path / "data"
     _class_folders(source, per_class=1)
     _prepare("video_folder", source, data_dir)
-    (record,) = data_dir.rglob("*train*array_record*")
-    before = record.stat().st_mtime_ns
-    killed = record.parent.parent / "incomplete.ABC_1.0.0"
-    killed.mkdir()
+    before = {path: path.stat().st_mtime_ns for path in data_dir.rglob("*array_record*")}
+    assert len(before) == 2 + 4, "an index and two frame files for each split"
     _prepare("video_folder", source, data_dir)
     registry.prepare("video_folder", data_dir=data_dir)
-    assert record.stat().st_mtime_ns == before and not killed.exists()
-    assert len(list(data_dir.rglob("*train*array_record*"))) == 1
+    after = {path: path.stat().st_mtime_ns for path in data_dir.rglob("*array_record*")}
+    assert after == before
 
     _write(source / "train" / "archery" / "new.mp4")
     _prepare("video_folder", source, data_dir)
@@ -236,7 +252,7 @@ def test_a_bad_frame_makes_the_video_bad(tmp_path: Path, damage: str) -> None:
         _prepare("activitynet", tmp_path / "source", tmp_path / "data")
     _prepare("activitynet", tmp_path / "source", tmp_path / "data", max_bad_share=0.5)
     assert len(registry.open_split("activitynet", "train", data_dir=tmp_path / "data")) == 1
-    assert _report(tmp_path / "data")["bad"] == 2
+    assert len(_report(tmp_path / "data")["left_out"]) == 2
 
 
 def test_wrong_rows_and_labels_of_a_split_list(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from ar_net_jax.runtime.malloc import keep_freed_memory
 
 JOBS = {
     "demo": "make a small data set, train AR-Net and the baselines on it, compare them",
+    "prepare": "check and decode videos, and store them for training",
     "train": "train a model, or go on with a training that stopped",
     "evaluate": "measure accuracy and computation of a trained model on a split",
     "benchmark": "measure speed, latency and memory beside Uniform, in one run",

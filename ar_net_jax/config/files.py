@@ -20,6 +20,8 @@ from ar_net_jax.errors import UserError, first_line
 _FLAG_ERRORS = (flags.Error, KeyError, AttributeError, TypeError, ValueError)
 # Of a file of the user's; its other errors keep the traceback that leads to them.
 _FILE_ERRORS = (SyntaxError, ImportError)
+# Starts the names of modules that are single files, run by `load_module`.
+FILE_MODULES = "_arnet_file_"
 # What `arnet train` leaves beside its config.json.
 _MARKS_OF_A_RUN = ("checkpoints", "stages", "history", "model", "variables")
 
@@ -55,7 +57,7 @@ def load_module(path: Path, flag: str) -> ModuleType:
         UserError: it does not parse, or imports what is not there.
     """
     digest = hashlib.sha256(f"{path.resolve()}\n".encode() + path.read_bytes()).hexdigest()
-    name = f"_arnet_file_{digest[:16]}"
+    name = f"{FILE_MODULES}{digest[:16]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)

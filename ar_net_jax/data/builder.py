@@ -1,44 +1,23 @@
-"""What all data set builders share: videos to ArrayRecord, bad ones counted, named and left out."""
+"""What all data set builders share: a subclass lists and encodes videos, the rest is here."""
 
-import collections
-import concurrent.futures
 import dataclasses
 import io
-import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
-import tqdm
 from PIL import Image
+from tensorflow_datasets.core.writer import ExampleWriter
+from tensorflow_datasets.proto import tf_example_pb2
 
+from ar_net_jax.data.shards import StoredVideo, identity
+from ar_net_jax.data.videos import LeftOut, Listing, Video
 from ar_net_jax.errors import UserError
 
-REPORT = "skipped.json"
-
-
-@dataclasses.dataclass(frozen=True)
-class Video:
-    """A video to be stored.
-
-    Attributes:
-        name: unique within its split; what the example is called.
-        path: the file, or the folder of its frames.
-        labels: class indices, each once; cross-entropy and top-1 go by the first.
-        num_frames: frames of the folder, where the split list tells it.
-    """
-
-    name: str
-    path: Path
-    labels: tuple[int, ...]
-    num_frames: int = 0
-
-
-# A video with its frames, or with what is wrong with it.
-_Encoded = tuple[Video, list[bytes] | UserError]
+__all__ = ["LeftOut", "Video", "VideoBuilder", "VideoConfig", "encode_jpeg"]
 
 
 @dataclasses.dataclass
@@ -47,13 +26,9 @@ class VideoConfig(tfds.core.BuilderConfig):
 
     Attributes:
         source_dir: folder that holds the videos.
-        max_bad_share: share of the videos that may fail before the build does.
-        progress: whether to show a progress bar.
     """
 
     source_dir: str = ""
-    max_bad_share: float = 0.05
-    progress: bool = True
 
 
 def encode_jpeg(pixels: np.ndarray | Image.Image, quality: int) -> bytes:
@@ -64,38 +39,49 @@ def encode_jpeg(pixels: np.ndarray | Image.Image, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def _ordered_map(
-    work: Callable[[Video], _Encoded], videos: Iterable[Video], threads: int
-) -> Iterator[_Encoded]:
-    """`map` over threads, in order, at most a few results ahead of the reader."""
-    pending: collections.deque[concurrent.futures.Future[_Encoded]] = collections.deque()
-    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        try:
-            for video in videos:
-                pending.append(pool.submit(work, video))
-                if len(pending) > 2 * threads:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+class _OrderedWriter(ExampleWriter):
+    """Writes equal examples as equal bytes.
+
+    By itself, a protocol buffer orders the fields of a map differently in every process.
+    """
+
+    def write(self, path: os.PathLike[str], examples: Iterable[tuple[Any, bytes]]) -> Any:
+        def ordered(example: bytes) -> bytes:
+            message = tf_example_pb2.Example.FromString(example)
+            return message.SerializeToString(deterministic=True)
+
+        return super().write(path, ((key, ordered(example)) for key, example in examples))
 
 
 class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Base of the builders in `datasets/`.
 
-    A subclass lists its videos and classes and encodes a video's frames; the rest is here. Works
-    without TensorFlow: frames are given as JPEG bytes and written as ArrayRecord.
+    A subclass lists its videos and classes and encodes a video's frames; the rest is here. What
+    TFDS writes is the index of the videos, one example each; their frames lie in files beside it
+    (see `data.shards`). Works without TensorFlow.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    # 1.0.0 kept all frames of a video in one record.
+    VERSION = tfds.core.Version("2.0.0")
     CONFIG: ClassVar[type[VideoConfig]] = VideoConfig
+
+    def __init_subclass__(cls, **_: object) -> None:
+        # Not made known to TFDS, not even where a worker process rebuilds a user's class.
+        super().__init_subclass__(skip_registration=True)
 
     def __init__(self, *, data_dir: str | os.PathLike[str], config: VideoConfig):
         super().__init__(data_dir=data_dir, config=config)
-        self._skipped: list[dict[str, str]] = []
-        self._total = 0
+        self._left_out: list[LeftOut] = []
+        self._stored: Mapping[str, Sequence[StoredVideo]] = {}
+        self._frame_files: Mapping[str, int] = {}
+        self._finish: Callable[[Path], None]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What a worker process needs to encode: it neither lists nor asks TFDS for anything.
+        return {"_builder_config": self.builder_config}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
 
     @property
     def root(self) -> Path:
@@ -107,26 +93,69 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         raise NotImplementedError
 
     def list_videos(self) -> dict[str, list[Video]]:
-        """The videos of each split, in the order in which they are to be stored."""
-        raise NotImplementedError
+        """The videos of each split, in the order in which they are to be stored.
 
-    def encode(self, video: Video) -> list[bytes]:
-        """The frames of a video as JPEG.
-
-        Raises:
-            UserError: the video is bad; it is then left out and reported.
+        What was found, or listed, and is not among them is told to `leave_out`.
         """
         raise NotImplementedError
+
+    def encode(self, video: Video) -> Iterable[bytes]:
+        """The frames of a video as JPEG, one after the other: they need not fit into memory.
+
+        Called in worker processes, on a copy of this builder that has `builder_config` and `root`.
+
+        Raises:
+            UserError: the video is bad; it is then left out, with all its frames, and reported.
+        """
+        raise NotImplementedError
+
+    def leave_out(
+        self, split: str, name: str, class_name: str | None, reason: str, *, bad: bool = True
+    ) -> None:
+        """Reports what `list_videos` leaves out; arguments as of `LeftOut`."""
+        self._left_out.append(LeftOut(split, name, class_name, reason, bad))
+
+    def listing(self) -> Listing:
+        """What there is to store, and what the listing leaves out.
+
+        Raises:
+            UserError: there are no videos at all.
+        """
+        self._left_out = []
+        splits = {split: videos for split, videos in self.list_videos().items() if videos}
+        if not splits:
+            told = f" ({self._left_out[0].reason})" if self._left_out else ""
+            raise UserError(f"{self.root}: no videos found{told}")
+        return Listing(self.list_classes(), splits, tuple(self._left_out))
+
+    def write_index(
+        self,
+        stored: Mapping[str, Sequence[StoredVideo]],
+        frame_files: Mapping[str, int],
+        finish: Callable[[Path], None],
+    ) -> None:
+        """Has TFDS write the index of the videos to `data_path`.
+
+        Args:
+            stored: the videos of each split whose frames are stored, in order.
+            frame_files: their number for each split.
+            finish: given the folder, adds what else belongs to it before it is put in place.
+        """
+        self._stored, self._frame_files, self._finish = stored, frame_files, finish
+        self.download_and_prepare(
+            file_format="array_record",
+            download_config=tfds.download.DownloadConfig(compute_stats="skip"),
+        )
 
     def _info(self) -> tfds.core.DatasetInfo:
         label = tfds.features.ClassLabel(names=self.list_classes())
         features = {
-            "frames": tfds.features.Sequence(
-                tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg")
-            ),
-            "labels": tfds.features.Sequence(label),
             "name": tfds.features.Text(),
+            "labels": tfds.features.Sequence(label),
             "num_frames": np.int32,
+            "shard": np.int32,
+            "first_frame": np.int64,
+            "digest": tfds.features.Text(),
         }
         return tfds.core.DatasetInfo(
             builder=self,
@@ -141,57 +170,25 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, Iterator[tuple[int, dict[str, object]]]]:
         del dl_manager  # nothing is downloaded
-        splits = {name: videos for name, videos in self.list_videos().items() if videos}
-        self._total = sum(len(videos) for videos in splits.values())
-        if not self._total:
-            raise UserError(f"{self.root}: no videos found")
-        longest = max(len(video.labels) for videos in splits.values() for video in videos)
-        self.info.metadata["max_labels"] = longest
-        return {name: self._generate_examples(name, videos) for name, videos in splits.items()}
+        videos = [video for split in self._stored.values() for video in split]
+        classes = self.info.features["labels"].feature.names
+        self.info.metadata["max_labels"] = max(len(video.labels) for video in videos)
+        self.info.metadata["frame_files"] = dict(self._frame_files)
+        self.info.metadata["identity"] = {
+            split: identity(classes, stored) for split, stored in self._stored.items()
+        }
+        return {split: self._generate_examples(stored) for split, stored in self._stored.items()}
 
     def _generate_examples(
-        self, split: str, videos: list[Video]
+        self, stored: Sequence[StoredVideo]
     ) -> Iterator[tuple[int, dict[str, object]]]:
-        def work(video: Video) -> _Encoded:
-            try:
-                return video, self.encode(video)
-            except UserError as error:
-                return video, error
+        for index, video in enumerate(stored):
+            yield index, {**dataclasses.asdict(video), "labels": list(video.labels)}
 
-        results = _ordered_map(work, videos, os.cpu_count() or 1)
-        silent = not self.builder_config.progress
-        stored = 0
-        for video, frames in tqdm.tqdm(
-            results, f"preparing {split}", len(videos), disable=silent, unit="video"
-        ):
-            if isinstance(frames, UserError):
-                self._skip(split, video, str(frames))
-                continue
-            yield (
-                stored,
-                {
-                    "frames": frames,
-                    "labels": list(video.labels),
-                    "name": video.name,
-                    "num_frames": len(frames),
-                },
-            )
-            stored += 1
-        if not stored:
-            raise UserError(f"{self.root}: every video of {split} is bad")
-
-    def _skip(self, split: str, video: Video, reason: str) -> None:
-        self._skipped.append({"split": split, "name": video.name, "reason": reason})
-        allowed = self.builder_config.max_bad_share
-        if len(self._skipped) > allowed * self._total:
-            named = "; ".join(entry["reason"] for entry in self._skipped[:5])
-            raise UserError(
-                f"{self.root}: {len(self._skipped)} of {self._total} videos "
-                f"are bad, more than max_bad_share={allowed:g} allows: {named}"
-            )
+    def _example_writer(self) -> ExampleWriter:
+        return _OrderedWriter(file_format=self.info.file_format)
 
     def _download_and_prepare(self, dl_manager: object, download_config: object) -> None:
-        """Adds the report to the data set's folder before TFDS moves it into place."""
+        """Completes the data set's folder before TFDS moves it into place."""
         super()._download_and_prepare(dl_manager=dl_manager, download_config=download_config)
-        report = {"total": self._total, "bad": len(self._skipped), "skipped": self._skipped}
-        Path(self.data_dir, REPORT).write_text(json.dumps(report, indent=1))
+        self._finish(Path(self.data_dir))

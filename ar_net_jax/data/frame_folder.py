@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -31,7 +32,7 @@ class FrameFolderConfig(VideoConfig):
     quality: int = 90
 
 
-class FrameFolderBuilder(VideoBuilder, skip_registration=True):  # type: ignore[call-arg]
+class FrameFolderBuilder(VideoBuilder, skip_registration=True):
     """Videos as `frames/<name>/<number>.jpg`, numbered from 1, listed in a text file per split.
 
     A row of a list is name, number of frames, and one or more labels. As in the released AR-Net,
@@ -81,10 +82,10 @@ class FrameFolderBuilder(VideoBuilder, skip_registration=True):  # type: ignore[
                 videos.append(Video(name, folder, tuple(sorted(set(labels))), num_frames))
         return videos
 
-    def encode(self, video: Video) -> list[bytes]:
+    def encode(self, video: Video) -> Iterator[bytes]:
         """Reads the frames of a folder."""
-        numbers = range(1, video.num_frames + 1, self.builder_config.stride)
-        return [self._read_frame(video.path / self.FRAME_NAME.format(n)) for n in numbers]
+        for number in range(1, video.num_frames + 1, self.builder_config.stride):
+            yield self._read_frame(video.path / self.FRAME_NAME.format(number))
 
     def _read_frame(self, path: Path) -> bytes:
         config = self.builder_config

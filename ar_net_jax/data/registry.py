@@ -3,10 +3,9 @@
 import contextlib
 import dataclasses
 import fcntl
-import hashlib
 import io
 import json
-import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,13 @@ import tensorflow_datasets as tfds
 
 from ar_net_jax.config.files import load_module
 from ar_net_jax.config.shipped import shipped_dir
-from ar_net_jax.data.builder import VideoBuilder, VideoConfig
+from ar_net_jax.data.builder import VideoBuilder
+from ar_net_jax.data.check import Check
+from ar_net_jax.data.check import check as check_videos
 from ar_net_jax.data.embedded import builder as embedded
+from ar_net_jax.data.embedded.plan import EmbeddedSpec
+from ar_net_jax.data.prepare import Job, Writer, build, clean_up, fingerprint, look, write_locally
+from ar_net_jax.data.report import REPORT
 from ar_net_jax.data.source import VideoSource
 from ar_net_jax.errors import UserError
 from ar_net_jax.runtime.storage import write_whole
@@ -27,8 +31,8 @@ _REGISTERED: dict[str, type[VideoBuilder]] = {}
 EMBEDDED = "embedded"
 # Frames keep their size; at this quality they and their videos stay under 100 MB.
 _EMBEDDED_OPTIONS = {"short_side": None, "quality": 80}
-# Fields of a config that leave the stored data as it is.
-_INERT = {"name", "version", "description", "release_notes", "source_dir", "progress"}
+# Fields of a config that are no options: where the videos are, and TFDS's own.
+_INERT = {"source_dir", *(field.name for field in dataclasses.fields(tfds.core.BuilderConfig))}
 
 
 def data_set_names() -> list[str]:
@@ -90,55 +94,87 @@ def _quiet_tfds() -> Iterator[None]:
         absl.logging.set_verbosity(verbosity)
 
 
-def _read_index(data_dir: Path) -> dict[str, str]:
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    """What is prepared in a folder under a name.
+
+    Attributes:
+        path: of the data set, below the folder.
+        source_dir: what it was made from, absolute.
+        given: the same as it was given.
+        options: that it was made with.
+    """
+
+    path: str
+    source_dir: str
+    given: str
+    options: dict[str, Any]
+
+
+def _read_index(data_dir: Path) -> dict[str, Any]:
+    """Entries by name, as JSON holds them; one of an earlier version is no more than a path."""
     try:
         return json.loads((data_dir / _INDEX).read_text())
     except FileNotFoundError:
         return {}
 
 
-def _write_index(data_dir: Path, index: dict[str, str]) -> None:
-    write_whole(data_dir / _INDEX, json.dumps(index, indent=1))
+def _read_entry(name: str, data_dir: Path) -> _Entry | None:
+    """What is prepared under a name; None if nothing is.
+
+    Raises:
+        UserError: it was prepared by an earlier version, in another form.
+    """
+    index = _read_index(data_dir)
+    if name not in index:
+        return None
+    if isinstance(index[name], str):
+        raise UserError(
+            f"{data_dir / index[name]}: prepared by an earlier version, which stored all frames of "
+            "a video as one; give the source, to prepare it anew"
+        )
+    return _Entry(**index[name])
 
 
-def _fingerprint(builder: VideoBuilder, config: VideoConfig) -> str:
-    """Changes with the videos, their labels and everything that decides how they are stored."""
-    content = hashlib.sha256()
-    fields = dataclasses.asdict(config)
-    content.update(repr([(k, v) for k, v in sorted(fields.items()) if k not in _INERT]).encode())
-    content.update(repr(builder.list_classes()).encode())
-    for split, videos in builder.list_videos().items():
-        for video in videos:
-            size = video.path.stat().st_size if video.path.is_file() else -1
-            entry = (split, video.name, video.labels, video.num_frames, size)
-            content.update(repr(entry).encode())
-    return content.hexdigest()[:12]
+def _tell(line: str, progress: bool) -> None:
+    if progress:
+        print(line, file=sys.stderr, flush=True)
 
 
-def _build(name: str, source_dir: Path, data_dir: Path, options: dict[str, Any]) -> Path:
-    """Builds a data set if it is not there; returns its folder."""
+def _configure(
+    name: str, source_dir: Path, data_dir: Path, options: dict[str, Any]
+) -> tuple[VideoBuilder, dict[str, Any]]:
+    """A builder that can list and encode, and all options that decide how frames are stored."""
     builder_class = _load_builder(name)
     config_class = builder_class.CONFIG
-    allowed = {field.name for field in dataclasses.fields(config_class)} - _INERT | {"progress"}
+    allowed = {field.name for field in dataclasses.fields(config_class)} - _INERT
     unknown = sorted(set(options) - allowed)
     if unknown:
         raise UserError(
             f"data set {name!r} has no option {unknown[0]!r}; choose from {sorted(allowed)}"
         )
-    options = {"source_dir": str(source_dir), **options}
+    config = config_class(name="unnamed", source_dir=str(source_dir), **options)
+    used = {key: value for key, value in dataclasses.asdict(config).items() if key in allowed}
+    return builder_class(data_dir=data_dir, config=config), used
+
+
+def _build(name: str, source_dir: Path, data_dir: Path, options: dict[str, Any], job: Job) -> Path:
+    """Builds a data set if it is not there; returns its folder."""
     with _quiet_tfds():
-        config = config_class(name="unnamed", **options)
-        probe = builder_class(data_dir=data_dir, config=config)
-        config = config_class(name=_fingerprint(probe, config), **options)
-        builder = builder_class(data_dir=data_dir, config=config)
-        # What a killed process left; the lock tells that no other is at work here.
-        for leftover in Path(builder.data_dir).parent.glob("incomplete.*"):
-            shutil.rmtree(leftover)
-        builder.download_and_prepare(
-            file_format="array_record",
-            download_config=tfds.download.DownloadConfig(compute_stats="skip"),
-        )
-    return Path(builder.data_dir)
+        builder, used = _configure(name, source_dir, data_dir, options)
+        found = look(builder)
+        config = dataclasses.replace(builder.builder_config, name=fingerprint(used, found))
+        builder = type(builder)(data_dir=data_dir, config=config)
+        folder = Path(builder.data_path)
+        if folder.exists():
+            clean_up(folder)
+            return folder
+        made_from = {"data_set": name, "source_dir": str(source_dir.absolute()), **used}
+        told = build(builder, found, made_from, job)
+    for line in told.lines():
+        _tell(line, job.progress)
+    _tell(f"report: {folder / REPORT}", job.progress)
+    return folder
 
 
 def prepare(
@@ -146,21 +182,33 @@ def prepare(
     *,
     data_dir: str | Path,
     source_dir: str | Path | None = None,
+    max_bad_share: float = 0.05,
     progress: bool = True,
+    write: Writer | None = None,
+    spec: EmbeddedSpec | None = None,
     **options: Any,
-) -> None:
+) -> Path:
     """Makes a data set ready for `open_split`; does nothing when it is.
 
-    It is built anew when the videos, the lists or the options have changed. Several processes may
-    call this at once on one folder: one builds, the others wait.
+    It is built anew when the videos, the lists or the options have changed; when the videos are no
+    longer there, what was prepared from them is used. A call that was stopped, by whatever, is gone
+    on with by the next. Several processes may call this at once on one folder: one builds, the
+    others wait.
 
     Args:
         name: one of `data_set_names()`.
         data_dir: where the prepared data lies.
         source_dir: the videos (or frames and lists) to build from. None uses what was prepared
-            before. For "embedded": where its videos are drawn, `<data_dir>/videos` by default.
-        progress: whether to show a progress bar.
-        **options: fields of the builder's config; for "embedded" also `spec`, an `EmbeddedSpec`.
+            before. Not for "embedded", whose videos are drawn in `<data_dir>/videos`.
+        max_bad_share: share of the videos that may be missing or undecodable.
+        progress: whether to show a progress bar, and to tell what was left out.
+        write: shares the work out: `write_locally` among a chosen number of processes,
+            `data.beam.write_with_beam` among machines; None for as many processes as cores.
+        spec: of the embedded data set; None for the default one.
+        **options: fields of the builder's config.
+
+    Returns:
+        The folder of the data set, with `report.json` in it.
 
     Raises:
         UserError: unknown name or option; missing, empty or mostly bad source.
@@ -168,27 +216,114 @@ def prepare(
     _known(name)
     data_dir = Path(data_dir)
     if name == EMBEDDED:
-        source_dir = Path(source_dir or data_dir / "videos")
-    elif source_dir is None:
-        if name not in _read_index(data_dir):
-            raise UserError(f"{data_dir}: {name!r} is not prepared here; give its source folder")
-        return
+        if source_dir is not None:
+            raise UserError(
+                f"{source_dir}: the data set 'embedded' is drawn and has no source; for videos of "
+                "your own choose 'video_folder'"
+            )
+    elif source_dir is None or not Path(source_dir).exists():
+        return _use_prepared(name, data_dir, source_dir, options, progress)
+    job = Job(max_bad_share, progress, write or write_locally(None))
     with _locked(data_dir):
-        builder_name = name
+        builder_name, source = name, Path(source_dir or data_dir / "videos")
         if name == EMBEDDED:
-            embedded.make(source_dir, options.pop("spec", None), progress)
+            embedded.make(source, spec, progress)
             builder_name, options = "video_folder", {**_EMBEDDED_OPTIONS, **options}
-        built = _build(builder_name, Path(source_dir), data_dir, {"progress": progress, **options})
-        index = _read_index(data_dir) | {name: built.relative_to(data_dir).as_posix()}
-        _write_index(data_dir, index)
+        index = _read_index(data_dir)
+        if isinstance(index.get(name), str):
+            _tell(
+                f"{data_dir / index[name]}: prepared by an earlier version in another form; "
+                "preparing anew (the old folder is not needed any more)",
+                progress,
+            )
+        built = _build(builder_name, source, data_dir, options, job)
+        path = built.relative_to(data_dir).as_posix()
+        entry = _Entry(path, str(source.absolute()), str(source), options)
+        index[name] = dataclasses.asdict(entry)
+        write_whole(data_dir / _INDEX, json.dumps(index, indent=1))
+    return built
+
+
+def _use_prepared(
+    name: str,
+    data_dir: Path,
+    source_dir: str | Path | None,
+    options: dict[str, Any],
+    progress: bool,
+) -> Path:
+    """What was prepared before, where there is no source to compare it with."""
+    entry = _read_entry(name, data_dir)
+    if source_dir is None:
+        if entry is None:
+            raise UserError(f"{data_dir}: {name!r} is not prepared here; give its source folder")
+        return data_dir / entry.path
+    source = Path(source_dir)
+    if entry is None:
+        raise UserError(f"{source}: no such folder")
+    if entry.given != str(source) and entry.source_dir != str(source.absolute()):
+        raise UserError(
+            f"{source}: no such folder; what is prepared in {data_dir} was made from "
+            f"{entry.source_dir}"
+        )
+    if json.loads(json.dumps(options)) != entry.options:
+        raise UserError(
+            f"{source}: no such folder, and what was prepared from it has other options: "
+            f"{entry.options}"
+        )
+    _tell(f"{source} is not there; using what was prepared from {entry.source_dir}", progress)
+    return data_dir / entry.path
+
+
+def check(
+    name: str,
+    *,
+    source_dir: str | Path,
+    processes: int | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> Check:
+    """Looks at all that `prepare` would store, decodes it, and writes nothing.
+
+    Args:
+        name: one of `data_set_names()`, but not "embedded".
+        source_dir: the videos (or frames and lists).
+        processes: to share the work among; None for as many as cores.
+        progress: whether to show a progress bar.
+        **options: fields of the builder's config.
+
+    Raises:
+        UserError: unknown name or option; a missing or empty source, a wrong list.
+    """
+    _known(name)
+    if name == EMBEDDED:
+        raise UserError("the data set 'embedded' is drawn; there is nothing to check")
+    source = Path(source_dir)
+    if not source.exists():
+        raise UserError(f"{source}: no such folder")
+    with _quiet_tfds():
+        # Named because TFDS asks for a folder; it is not touched.
+        builder, used = _configure(name, source, source, options)
+        made_from = {"data_set": name, "source_dir": str(source.absolute()), **used}
+        return check_videos(
+            builder, look(builder), made_from, processes=processes, progress=progress
+        )
+
+
+def report(name: str, *, data_dir: str | Path) -> dict[str, Any]:
+    """The report of a prepared data set: see `Report.to_json`.
+
+    Raises:
+        UserError: not prepared.
+    """
+    return json.loads((_prepared_dir(name, data_dir) / REPORT).read_text())
 
 
 def _prepared_dir(name: str, data_dir: str | Path) -> Path:
     _known(name)
-    index = _read_index(Path(data_dir))
-    if name not in index:
+    entry = _read_entry(name, Path(data_dir))
+    if entry is None:
         raise UserError(f"{data_dir}: {name!r} is not prepared here; run prepare first")
-    return Path(data_dir) / index[name]
+    return Path(data_dir) / entry.path
 
 
 def open_split(name: str, split: str, *, data_dir: str | Path) -> VideoSource:

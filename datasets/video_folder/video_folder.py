@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
@@ -78,16 +79,14 @@ class VideoFolder(VideoBuilder, skip_registration=True):
             splits.setdefault(name.split("/")[0], []).append(video)
         return splits
 
-    def encode(self, video: Video) -> list[bytes]:
+    def encode(self, video: Video) -> Iterator[bytes]:
         """Decodes a file at the configured rate, size and quality."""
         config = self.builder_config
-        encoded = []
         for pixels, _ in decode_frames(video.path, config.frame_rate):
             image = Image.fromarray(pixels)
             if config.short_side is not None and min(image.size) > config.short_side:
                 image = shrink_short_side(image, config.short_side)
-            encoded.append(encode_jpeg(image, config.quality))
-        return encoded
+            yield encode_jpeg(image, config.quality)
 
     def _class_files(self) -> list[Path]:
         files = self.root.glob("*/*/*")
