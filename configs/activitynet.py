@@ -1,9 +1,12 @@
 r"""AR-Net on ActivityNet-v1.3, as in Section 4.1 of the paper.
 
     arnet train --config=activitynet --workdir=RUN \
-        --config.data.source_dir=FRAMES --config.data.data_dir=DATA
+        --config.data.source_dir=SOURCE --config.data.data_dir=DATA
 
-10,024 training, 4,926 validation videos. The paper reports, trained on 4 GPUs:
+`SOURCE` holds `activity_net.v1-3.min.json` and the videos, `v_<id>.*`, in any folders below it; or
+the lists of the released code and `frames/` (see `datasets/activitynet`). Videos that are gone from
+the web are told; more than 5 % of them are an error unless `--config.data.max_missing_share` says
+otherwise. 10,024 training, 4,926 validation videos. The paper reports, trained on 4 GPUs:
 73.8 mAP at 33.5 GFLOPs per video; EfficientNet 79.7 at 15.3.
 
 Variants, combined with commas (`--config=activitynet:efficientnet,uniform`):

@@ -1,9 +1,12 @@
 r"""AR-Net on FCVID, as in Section 4.1 of the paper.
 
     arnet train --config=fcvid --workdir=RUN \
-        --config.data.source_dir=FRAMES --config.data.data_dir=DATA
+        --config.data.source_dir=SOURCE --config.data.data_dir=DATA
 
-45,611 training, 45,612 test videos. The paper reports, trained on 4 GPUs:
+`SOURCE` holds `FCVID_VideoName_TrainTestSplit.txt`, `FCVID_Label.txt` and the videos, in any
+folders below it; or the lists of the released code and `frames/` (see `datasets/fcvid`). More than
+5 % of missing videos are an error unless `--config.data.max_missing_share` says otherwise. 45,611
+training, 45,612 test videos. The paper reports, trained on 4 GPUs:
 81.3 mAP at 35.1 GFLOPs per video; EfficientNet 84.4 at 14.1.
 
 Variants, combined with commas (`--config=fcvid:efficientnet,uniform`):

@@ -1,9 +1,13 @@
 r"""AR-Net on Mini-Kinetics, as in Section 4.1 of the paper.
 
     arnet train --config=mini_kinetics --workdir=RUN \
-        --config.data.source_dir=FRAMES --config.data.data_dir=DATA
+        --config.data.source_dir=SOURCE --config.data.data_dir=DATA
 
-121,215 training, 9,867 test videos. The paper reports, trained on 4 GPUs:
+`SOURCE` holds Kinetics' lists (`train.csv`, `validate.csv`), a `classes.txt` with the 200 classes,
+which you write, and the videos, `<id>_<start>_<end>.*`, in any folders below it; or the lists of
+the released code and `frames/` (see `datasets/mini_kinetics`). More than 5 % of missing videos are
+an error unless `--config.data.max_missing_share` says otherwise. 121,215 training, 9,867 test
+videos. The paper reports, trained on 4 GPUs:
 71.7 top-1 at 32.0 GFLOPs per video; EfficientNet 74.8 at 16.3.
 
 Variants, combined with commas (`--config=mini_kinetics:efficientnet,uniform`):

@@ -4,7 +4,9 @@ r"""AR-Net on videos of your own: a folder with `train` and `validation`, a fold
     arnet train --config=video_folder:lite,packaged --workdir=RUN \
         --config.data.source_dir=VIDEOS --config.model.num_classes=CLASSES
 
-`VIDEOS/train/CLASS/*.mp4`, or `VIDEOS/train.csv` with `classes.txt` (see `datasets/video_folder`).
+`VIDEOS/train/CLASS/...`, or `VIDEOS/train.csv` with `classes.txt` (see `datasets/video_folder`);
+with class folders alone, `--config.data.validation_share=0.2` sets a fifth of each aside for
+validation.
 The stages are the paper's, at a batch for one GPU and with learning rates to match. Videos are kept
 at 4 frames a second; `--config.data.frame_rate=0` keeps every frame. Costs are counted as they are
 computed (`macs`).

@@ -63,6 +63,7 @@ def test_class_folders_round_trip(tmp_path: Path) -> None:
         "frame_rate": 2.0,
         "short_side": 24,
         "quality": 90,
+        "validation_share": 0.0,
     }
     assert report["left_out"] == []
     both = {"found": 2, "used": 2, "left_out": 0}
@@ -252,7 +253,8 @@ def test_a_bad_frame_makes_the_video_bad(tmp_path: Path, damage: str) -> None:
         _prepare("activitynet", tmp_path / "source", tmp_path / "data")
     _prepare("activitynet", tmp_path / "source", tmp_path / "data", max_bad_share=0.5)
     assert len(registry.open_split("activitynet", "train", data_dir=tmp_path / "data")) == 1
-    assert len(_report(tmp_path / "data")["left_out"]) == 2
+    bad = [entry for entry in _report(tmp_path / "data")["left_out"] if entry["bad"]]
+    assert [entry["name"] for entry in bad] == ["v_c", "v_c"]
 
 
 def test_wrong_rows_and_labels_of_a_split_list(tmp_path: Path) -> None:

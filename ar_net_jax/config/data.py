@@ -21,8 +21,12 @@ class DataConfig:
         multi_scale: the multi-scale crop in training; otherwise the centre crop of evaluation.
         num_threads: threads that decode.
         num_workers: processes that decode instead of threads, each as fast as one core; 0 for none.
-        frame_rate: frames per second kept when videos are prepared; 0 keeps every frame.
+        frame_rate: frames per second kept when videos are prepared; 0 keeps every frame (of FCVID,
+            one a second).
         max_bad_share: share of undecodable videos above which preparing fails.
+        max_missing_share: share of the listed videos of a split that may not be there.
+        validation_share: share of each class's training videos that are the validation split, of a
+            `video_folder` that has none; 0 for none.
     """
 
     name: str = "video_folder"
@@ -37,6 +41,8 @@ class DataConfig:
     num_workers: int = 0
     frame_rate: float = 0.0
     max_bad_share: float = 0.05
+    max_missing_share: float = 0.05
+    validation_share: float = 0.0
 
     def validate(self, path: str) -> None:
         """Raises UserError, naming the field, if a value is impossible."""
@@ -44,4 +50,7 @@ class DataConfig:
             require(getattr(self, name) >= 1, f"{path}.{name}", "must be at least 1")
         for name in ("num_threads", "num_workers", "frame_rate"):
             require(getattr(self, name) >= 0, f"{path}.{name}", "must not be negative")
-        require(0 <= self.max_bad_share <= 1, f"{path}.max_bad_share", "must lie in [0, 1]")
+        for name in ("max_bad_share", "max_missing_share"):
+            require(0 <= getattr(self, name) <= 1, f"{path}.{name}", "must lie in [0, 1]")
+        share = self.validation_share
+        require(0 <= share < 1, f"{path}.validation_share", "must lie in [0, 1)")

@@ -126,7 +126,8 @@ def check(
     left_out = [
         LeftOut(v.split, v.name, v.class_name, v.fault) for v in videos if v.fault is not None
     ]
-    report = Report(made_from, classes, used, [*found.listing.left_out, *left_out])
+    all_left_out = [*found.listing.left_out, *left_out]
+    report = Report(made_from, classes, used, all_left_out, found.listing.notes)
     return Check(videos, report)
 
 

@@ -1,105 +1,142 @@
-"""Shared logic of the builders over folders of frames with the lists released with AR-Net."""
+"""Data sets that come as folders of frames with a list per split, as the released AR-Net has."""
 
 import dataclasses
 import io
-from collections.abc import Iterator
+import re
 from pathlib import Path
-from typing import ClassVar
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ar_net_jax.data.augment import shrink_short_side
-from ar_net_jax.data.builder import Video, VideoBuilder, VideoConfig, encode_jpeg
-from ar_net_jax.errors import UserError
+from ar_net_jax.data.builder import encode_jpeg
+from ar_net_jax.errors import UserError, first_few, first_line
 
-_FEWEST_FRAMES = 3
 _JPEG_END = b"\xff\xd9"
+_COUNT_SLACK = 0.02
+_FRAME = re.compile(r"(.*?)(\d+)(\.jpe?g|\.png)", re.IGNORECASE)
 
 
-@dataclasses.dataclass
-class FrameFolderConfig(VideoConfig):
-    """How the frames are stored.
+@dataclasses.dataclass(frozen=True)
+class Frames:
+    """The frames of a folder in order.
 
     Attributes:
-        stride: keeps every stride-th frame, starting with the first.
-        short_side: shrinks frames whose shorter side is larger than this many pixels; None stores
-            the files as they are, without compressing them again.
-        quality: of frames that were shrunk, 1 to 95.
+        folder: that they lie in.
+        pattern: format of a file's name, given the number.
+        first: number of the first frame.
+        count: number of frames.
     """
 
-    stride: int = 1
-    short_side: int | None = None
-    quality: int = 90
+    folder: Path
+    pattern: str
+    first: int
+    count: int
+
+    def path(self, frame: int) -> Path:
+        """The file of a frame, counted from 0."""
+        return self.folder / self.pattern.format(self.first + frame)
 
 
-class FrameFolderBuilder(VideoBuilder, skip_registration=True):
-    """Videos as `frames/<name>/<number>.jpg`, numbered from 1, listed in a text file per split.
+def find_frames(folder: Path, expected: str, listed: int) -> Frames:
+    """How the frames of a video are called, and how many there are.
 
-    A row of a list is name, number of frames, and one or more labels. As in the released AR-Net,
-    videos of fewer than 3 frames are left out.
+    They are called as expected, numbered from 1 or from 0, or in one other way, as `img_00000.png`.
+
+    Args:
+        folder: of the frames.
+        expected: format of a file's name.
+        listed: number of frames, as the list tells. As in the released code, so many are taken;
+            another extraction may have given a few more (2 %, or one).
+
+    Raises:
+        UserError: no such folder, a frame is missing, there are fewer frames than listed or far
+            more, or several ways to order them.
     """
+    usual = Frames(folder, expected, 1, listed)
+    if usual.path(listed - 1).is_file() and not usual.path(listed).exists():
+        return usual
+    found = _series(folder)
+    ways = [found[expected]] if expected in found else list(found.values())
+    if not ways:
+        raise UserError(f"{folder}: holds no frames; expected {expected.format(1)} and so on")
+    if len(ways) > 1:
+        raise UserError(
+            f"{folder}: holds several series of frames, {first_few(sorted(found))}; expected "
+            f"{expected.format(1)} and so on"
+        )
+    (way,) = ways
+    if way.count > listed + max(1, _COUNT_SLACK * listed):
+        raise UserError(
+            f"{folder}: holds {way.count} frames, but the list says {listed}; extract them anew "
+            "at the list's rate, or correct the list"
+        )
+    frames = dataclasses.replace(way, first=min(way.first, 1), count=listed)
+    if absent := [path for path in map(frames.path, range(listed)) if not path.is_file()]:
+        raise UserError(
+            f"{absent[0]}: missing ({len(absent)} of {listed} frames are); extract the frames "
+            "anew, or correct the list"
+        )
+    return frames
 
-    CONFIG = FrameFolderConfig
-    LISTS: ClassVar[dict[str, str]]  # file name by split
-    SEPARATOR: ClassVar[str]
-    FRAME_NAME: ClassVar[str]  # format of a frame's file name
 
-    def list_classes(self) -> list[str]:
-        """Lines of classInd.txt."""
-        path = self.root / "classInd.txt"
-        if not path.is_file():
-            raise UserError(f"{path}: no such file; source_dir is the folder of the split lists")
-        return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+def _series(folder: Path) -> dict[str, Frames]:
+    """The numbered series of pictures in a folder, by the format of their names."""
+    try:
+        names = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read ({error.strerror})") from error
+    matches: dict[tuple[str, str], list[re.Match[str]]] = {}
+    for name in names:
+        if match := _FRAME.fullmatch(name):
+            matches.setdefault((match[1], match[3]), []).append(match)
+    series = {}
+    for (prefix, suffix), members in matches.items():
+        width = min(len(match[2]) for match in members)
+        pattern = f"{_escaped(prefix)}{{:0{width}d}}{_escaped(suffix)}"
+        first = min(int(match[2]) for match in members)
+        series[pattern] = Frames(folder, pattern, first, len(members))
+    return series
 
-    def parse_row(self, row: str) -> tuple[str, int, list[int]]:
-        """Splits a row of a list into name, number of frames and labels."""
-        name, num_frames, *labels = row.split(self.SEPARATOR)
-        return name, int(num_frames), [int(label) for label in labels]
 
-    def list_videos(self) -> dict[str, list[Video]]:
-        """Videos of each split in the order of its list."""
-        return {split: self._read_list(self.root / name) for split, name in self.LISTS.items()}
+def _escaped(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
 
-    def _read_list(self, path: Path) -> list[Video]:
-        if not path.is_file():
-            raise UserError(f"{path}: no such file; source_dir is the folder of the split lists")
-        num_classes = len(self.list_classes())
-        videos = []
-        for number, row in enumerate(path.read_text().splitlines(), start=1):
-            if not row.strip():
-                continue
-            try:
-                name, num_frames, labels = self.parse_row(row.strip())
-            except ValueError as error:
-                raise UserError(
-                    f"{path}, line {number}: expected name, number of frames and labels, "
-                    f"separated by {self.SEPARATOR!r}"
-                ) from error
-            if not labels or not all(0 <= label < num_classes for label in labels):
-                raise UserError(f"{path}, line {number}: labels must be in 0..{num_classes - 1}")
-            if num_frames >= _FEWEST_FRAMES:
-                folder = self.root / "frames" / name
-                videos.append(Video(name, folder, tuple(sorted(set(labels))), num_frames))
-        return videos
 
-    def encode(self, video: Video) -> Iterator[bytes]:
-        """Reads the frames of a folder."""
-        for number in range(1, video.num_frames + 1, self.builder_config.stride):
-            yield self._read_frame(video.path / self.FRAME_NAME.format(number))
+def read_frame(path: Path, short_side: int | None, quality: int) -> bytes:
+    """A frame as JPEG: the file as it is where it is one, and not too large.
 
-    def _read_frame(self, path: Path) -> bytes:
-        config = self.builder_config
-        try:
-            data = path.read_bytes()
-            image = Image.open(io.BytesIO(data))
-            # Cut-short files are common after an interrupted extraction; a full check is slow.
-            if image.format != "JPEG" or _JPEG_END not in data[-64:]:
-                raise UserError(f"{path}: not a complete JPEG file")
-            if config.short_side is None or min(image.size) <= config.short_side:
-                return data
-            shrunk = shrink_short_side(image.convert("RGB"), config.short_side)
-            return encode_jpeg(shrunk, config.quality)
-        except UnidentifiedImageError as error:
-            raise UserError(f"{path}: not an image") from error
-        except OSError as error:
-            raise UserError(f"{path}: {error.strerror or error}") from error
+    Args:
+        path: a JPEG or PNG file.
+        short_side: pixels; a larger frame is shrunk to it. None keeps every size.
+        quality: of a frame that has to be compressed anew.
+
+    Raises:
+        UserError: the file is missing, cut short or no picture.
+    """
+    try:
+        data = path.read_bytes()
+        image: Image.Image = Image.open(io.BytesIO(data))
+        as_it_is = image.format == "JPEG" and image.mode in ("RGB", "L")
+        # Cut-short files are common after an interrupted extraction; a full check is slow.
+        if image.format == "JPEG" and _JPEG_END not in data[-64:]:
+            raise UserError(f"{path}: not a complete JPEG file; extract the frames anew")
+        if as_it_is and (short_side is None or min(image.size) <= short_side):
+            return data
+        image = _as_rgb(image)
+        if short_side is not None and min(image.size) > short_side:
+            image = shrink_short_side(image, short_side)
+        return encode_jpeg(image, quality)
+    except UnidentifiedImageError as error:
+        raise UserError(f"{path}: not a picture; extract the frames anew") from error
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: missing; extract the frames anew") from error
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise UserError(f"{path}: {reason}; extract the frames anew") from error
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits a pixel, which `convert` would cut off at 255.
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    return image.convert("RGB")

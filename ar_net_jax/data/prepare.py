@@ -6,13 +6,15 @@ and the next goes on from it. `2.0.0/` appears at the end, in one move, with all
 data set: TFDS's files, `frames/` and the report.
 """
 
+import collections
 import concurrent.futures
 import dataclasses
 import functools
 import hashlib
 import json
+import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +41,14 @@ class Job:
     """How a data set is built, which leaves what it holds as it is.
 
     Attributes:
-        max_bad_share: share of the videos that may be missing or undecodable.
+        max_bad_share: share of the videos that may be undecodable.
+        max_missing_share: share of the listed videos of a split that may not be there.
         progress: whether to show a progress bar.
         write: writes frame files.
     """
 
     max_bad_share: float
+    max_missing_share: float
     progress: bool
     write: Writer
 
@@ -136,6 +140,7 @@ def build(
     Raises:
         UserError: too many videos are bad, or all of a split; a worker has died.
     """
+    _check_missing(found.listing, job.max_missing_share, builder.root)
     home = Path(builder.data_path).parent
     work = _take_up(home)
     shards = [
@@ -198,6 +203,37 @@ def _take_up(home: Path) -> Work:
     return work
 
 
+def check_splits(listing: Listing, needed: Sequence[str], root: Path) -> None:
+    """Checks that there are all splits that a job needs, before anything is decoded.
+
+    Raises:
+        UserError: one is not there.
+    """
+    for split in needed:
+        if split not in listing.splits:
+            there = ", ".join(listing.splits)
+            remedy = (
+                "; --config.data.validation_share=0.2 makes one of a fifth of the training videos"
+                if split == "validation" and "train" in listing.splits
+                else ""
+            )
+            raise UserError(f"{root}: has no videos of the split {split!r} (only {there}){remedy}")
+
+
+def _check_missing(listing: Listing, allowed: float, root: Path) -> None:
+    missing = collections.Counter(entry.split for entry in listing.left_out if entry.missing)
+    for split, count in missing.items():
+        total = count + len(listing.splits.get(split, ()))
+        if count > allowed * total:
+            entries = [entry for entry in listing.left_out if entry.missing]
+            named = "; ".join(reasons([entry for entry in entries if entry.split == split]))
+            raise UserError(
+                f"{root}: {count} of {total} videos of {split} are missing, more than "
+                f"max_missing_share={allowed:g} allows: {named}; to go on without them, give "
+                f"--config.data.max_missing_share={math.ceil(100 * count / total) / 100:g}"
+            )
+
+
 class _BadVideos:
     """Ends the work when more videos are bad than may be."""
 
@@ -248,4 +284,4 @@ def _report(
     for shard in shards:
         used[shard.split] += [listing.classes[v.labels[0]] for v in records[shard.file_name].stored]
         left_out += _failures(listing, shard, records[shard.file_name])
-    return Report(made_from, listing.classes, used, left_out)
+    return Report(made_from, listing.classes, used, left_out, listing.notes)

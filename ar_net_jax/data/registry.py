@@ -6,7 +6,7 @@ import fcntl
 import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,16 @@ from ar_net_jax.data.check import Check
 from ar_net_jax.data.check import check as check_videos
 from ar_net_jax.data.embedded import builder as embedded
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
-from ar_net_jax.data.prepare import Job, Writer, build, clean_up, fingerprint, look, write_locally
+from ar_net_jax.data.prepare import (
+    Job,
+    Writer,
+    build,
+    check_splits,
+    clean_up,
+    fingerprint,
+    look,
+    write_locally,
+)
 from ar_net_jax.data.report import REPORT
 from ar_net_jax.data.source import VideoSource
 from ar_net_jax.errors import UserError
@@ -158,11 +167,19 @@ def _configure(
     return builder_class(data_dir=data_dir, config=config), used
 
 
-def _build(name: str, source_dir: Path, data_dir: Path, options: dict[str, Any], job: Job) -> Path:
+def _build(
+    name: str,
+    source_dir: Path,
+    data_dir: Path,
+    options: dict[str, Any],
+    job: Job,
+    needed: Sequence[str],
+) -> Path:
     """Builds a data set if it is not there; returns its folder."""
     with _quiet_tfds():
         builder, used = _configure(name, source_dir, data_dir, options)
         found = look(builder)
+        check_splits(found.listing, needed, builder.root)
         config = dataclasses.replace(builder.builder_config, name=fingerprint(used, found))
         builder = type(builder)(data_dir=data_dir, config=config)
         folder = Path(builder.data_path)
@@ -183,6 +200,8 @@ def prepare(
     data_dir: str | Path,
     source_dir: str | Path | None = None,
     max_bad_share: float = 0.05,
+    max_missing_share: float = 0.05,
+    needed: Sequence[str] = (),
     progress: bool = True,
     write: Writer | None = None,
     spec: EmbeddedSpec | None = None,
@@ -200,7 +219,9 @@ def prepare(
         data_dir: where the prepared data lies.
         source_dir: the videos (or frames and lists) to build from. None uses what was prepared
             before. Not for "embedded", whose videos are drawn in `<data_dir>/videos`.
-        max_bad_share: share of the videos that may be missing or undecodable.
+        max_bad_share: share of the videos that may be undecodable.
+        max_missing_share: share of the listed videos of a split that may not be there.
+        needed: splits without which nothing is prepared.
         progress: whether to show a progress bar, and to tell what was left out.
         write: shares the work out: `write_locally` among a chosen number of processes,
             `data.beam.write_with_beam` among machines; None for as many processes as cores.
@@ -223,7 +244,7 @@ def prepare(
             )
     elif source_dir is None or not Path(source_dir).exists():
         return _use_prepared(name, data_dir, source_dir, options, progress)
-    job = Job(max_bad_share, progress, write or write_locally(None))
+    job = Job(max_bad_share, max_missing_share, progress, write or write_locally(None))
     with _locked(data_dir):
         builder_name, source = name, Path(source_dir or data_dir / "videos")
         if name == EMBEDDED:
@@ -236,7 +257,7 @@ def prepare(
                 "preparing anew (the old folder is not needed any more)",
                 progress,
             )
-        built = _build(builder_name, source, data_dir, options, job)
+        built = _build(builder_name, source, data_dir, options, job, needed)
         path = built.relative_to(data_dir).as_posix()
         entry = _Entry(path, str(source.absolute()), str(source), options)
         index[name] = dataclasses.asdict(entry)

@@ -21,12 +21,14 @@ class Report:
         classes: in the order of the labels.
         used: for each split, the class (that of the main label) of each video that is in it.
         left_out: what is not in the data set, in the order of the listing.
+        notes: what was assumed of the source, a line each.
     """
 
     made_from: Mapping[str, Any]
     classes: Sequence[str]
     used: Mapping[str, Sequence[str]]
     left_out: Sequence[LeftOut]
+    notes: Sequence[str] = ()
 
     @property
     def splits(self) -> list[str]:
@@ -44,22 +46,27 @@ class Report:
         return sum(map(len, self.used.values())) + self.num_bad
 
     def to_json(self) -> dict[str, Any]:
-        """The report as JSON holds it: `made_from`, `classes`, `splits`, `left_out`.
+        """The report as JSON holds it: `made_from`, `classes`, `notes`, `splits`, `left_out`.
 
         A split has `found`, `used` and `left_out`, and the same for each of its `classes`.
         """
         return {
             "made_from": dict(self.made_from),
             "classes": list(self.classes),
+            "notes": list(self.notes),
             "splits": {split: self._split(split) for split in self.splits},
             "left_out": [dataclasses.asdict(entry) for entry in self.left_out],
         }
 
     def lines(self) -> list[str]:
         """The report in short: a line a split, and below it what deserves a look."""
-        told = []
+        told = list(self.notes)
         for split in self.splits:
             used, left_out = self.used.get(split, ()), self._left_out(split)
+            if not split:
+                told.append(f"in no split: {len(left_out)} left out")
+                told += [f"  {line}" for line in reasons(left_out)]
+                continue
             rest = f", {len(left_out)} left out" if left_out else ""
             classes = f"{len(set(used))} of {len(self.classes)} classes"
             told.append(f"{split}: {_videos(len(used))} of {classes}{rest}")

@@ -1,5 +1,6 @@
 """The splits of a configured data set, prepared if need be."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ def prepare_data(
     *,
     spec: EmbeddedSpec | None = None,
     write: Writer | None = None,
+    needed: Sequence[str] = (),
     progress: bool = True,
 ) -> Path:
     """Makes the data set ready.
@@ -30,6 +32,7 @@ def prepare_data(
         workdir: of the run; the data set goes below it where the config names no `data_dir`.
         spec: of the embedded data set, where that is asked for; the default one if None.
         write: as of `registry.prepare`.
+        needed: splits without which nothing is prepared.
         progress: whether to show a progress bar.
 
     Returns:
@@ -47,6 +50,8 @@ def prepare_data(
         data_dir=data_dir,
         source_dir=data.source_dir or None,
         max_bad_share=data.max_bad_share,
+        max_missing_share=data.max_missing_share,
+        needed=needed,
         progress=progress,
         write=write,
         **options,
@@ -80,14 +85,8 @@ def _options(data: DataConfig) -> dict[str, Any]:
     """The options of the data set's builder."""
     for name in ("data_dir", "source_dir"):
         local_path(f"config.data.{name}", getattr(data, name))
-    if not data.frame_rate:
-        return {}
-    if data.name != "video_folder":
-        raise UserError(
-            f"config.data.frame_rate: only for video files, but '{data.name}' is not a folder "
-            "of them; set it to 0"
-        )
-    return {"frame_rate": data.frame_rate}
+    given = {name: getattr(data, name) for name in ("frame_rate", "validation_share")}
+    return {name: value for name, value in given.items() if value}
 
 
 def _below(workdir: epath.Path | None) -> Path:

@@ -34,6 +34,7 @@ class LeftOut:
         reason: what is wrong, without the name.
         bad: whether it counts against `max_bad_share`; what is no video, or what a rule leaves
             out, does not.
+        missing: whether it is listed and not there, which counts against `max_missing_share`.
     """
 
     split: str
@@ -41,6 +42,7 @@ class LeftOut:
     class_name: str | None
     reason: str
     bad: bool = True
+    missing: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +53,13 @@ class Listing:
         classes: their names in the order of the labels.
         splits: the videos of each split, in order; none is empty.
         left_out: what the listing alone leaves out.
+        notes: what was assumed, a line each, for the terminal and the report.
     """
 
     classes: list[str]
     splits: dict[str, list[Video]]
     left_out: tuple[LeftOut, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

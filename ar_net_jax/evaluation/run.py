@@ -75,7 +75,9 @@ def evaluate_workdir(
     config = apply_overrides(trained, overrides)
     check_variables(config, variables, model_dir)
     data_dir = first_process_first(
-        lambda: prepare_data(config.data, model_dir.parent, progress=progress and is_first()),
+        lambda: prepare_data(
+            config.data, model_dir.parent, needed=[split], progress=progress and is_first()
+        ),
         "prepare data",
     )
     videos = open_split(config.data, data_dir, split, config.model.num_classes)

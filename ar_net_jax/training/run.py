@@ -42,12 +42,13 @@ def run_training(
     keep_compiled_programs(workdir / "compiled")
     if not (workdir / "checkpoints").exists():
         pretrained_variables(config)  # An error shows before the data is prepared.
+    splits = ("train", "validation")
     data_dir = first_process_first(
-        lambda: prepare_data(config.data, workdir, progress=progress), "prepare data"
+        lambda: prepare_data(config.data, workdir, needed=splits, progress=progress),
+        "prepare data",
     )
     train_split, validation = (
-        open_split(config.data, data_dir, split, config.model.num_classes)
-        for split in ("train", "validation")
+        open_split(config.data, data_dir, split, config.model.num_classes) for split in splits
     )
     if is_first() and not (workdir / "config.json").exists():
         _write_parameters(config, workdir)

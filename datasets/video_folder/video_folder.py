@@ -1,18 +1,17 @@
 """TensorFlow Datasets builder for a folder of videos."""
 
-import csv
 import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
 
-from PIL import Image
-
-from ar_net_jax.data.augment import shrink_short_side
-from ar_net_jax.data.builder import Video, VideoBuilder, VideoConfig, encode_jpeg
-from ar_net_jax.data.video import decode_frames
+from ar_net_jax.data.builder import VideoConfig
+from ar_net_jax.data.catalogue import Catalogue, CatalogueBuilder
+from ar_net_jax.data.class_folders import list_class_folders
+from ar_net_jax.data.lists import read_classes
+from ar_net_jax.data.video_encoding import encode_video
+from ar_net_jax.data.video_lists import list_rows
+from ar_net_jax.data.videos import Video
 from ar_net_jax.errors import UserError
 
-_SUFFIXES = {".mp4", ".avi", ".mkv", ".webm", ".mov"}
 _CLASSES = "classes.txt"
 
 
@@ -25,87 +24,58 @@ class VideoFolderConfig(VideoConfig):
         short_side: pixels of the stored frames' shorter side; larger frames are shrunk to it,
             smaller ones kept. None keeps every size.
         quality: of the JPEG frames, 1 to 95.
+        validation_share: of the training videos of each class, to be the validation split where
+            there is none; chosen by the videos' names.
     """
 
     frame_rate: float | None = None
     short_side: int | None = 256
     quality: int = 90
+    validation_share: float = 0.0
 
 
-class VideoFolder(VideoBuilder, skip_registration=True):
-    """Videos from a folder, as `<split>/<class>/*.mp4` or as `<split>.csv` with `classes.txt`.
+class VideoFolder(CatalogueBuilder, skip_registration=True):
+    """Videos from a folder, as `<split>/<class>/...` or as `<split>.csv` with `classes.txt`.
 
-    A row of the list is `path,label[;label...]`: the path relative to the folder, the labels names
+    Splits are called `train`, `validation` and `test`, or by other usual names of these (`val`,
+    `valid`, `dev`, `eval`, `training`, `testing`, in any case). Videos may lie at any depth below
+    the folder of their class, with any suffix whose content FFmpeg opens; hidden files and what is
+    no video are reported. Classes are in the order of `classes.txt` where there is one, else
+    sorted.
+
+    A row of a list is `path,label[;label...]`: the path relative to the folder, the labels names
     from `classes.txt`, which has one to a line, and the main one first, because cross-entropy and
-    top-1 go by it. Suffixes: mp4, avi, mkv, webm, mov.
+    top-1 go by it. Lists are UTF-8, or UTF-16 with its mark; a cell with a comma is quoted.
+
+    Class folders without splits (`<class>/...`), and a single list that is not called like a split,
+    are all training videos; `validation_share` makes a validation split of a part of them.
     """
 
     CONFIG = VideoFolderConfig
 
-    def _lists(self) -> list[Path]:
-        return sorted(self.root.glob("*.csv"))
-
-    def list_classes(self) -> list[str]:
-        """Lines of classes.txt, else the names of the class folders, sorted."""
+    def read_source(self) -> Catalogue:
+        """Reads the lists where there are any, the folders otherwise."""
         if not self.root.is_dir():
             raise UserError(f"{self.root}: no such folder")
-        names = self.root / _CLASSES
-        if names.exists():
-            classes = [line.strip() for line in names.read_text().splitlines() if line.strip()]
-        elif self._lists():
+        names, lists = self.root / _CLASSES, sorted(self.root.glob("[!.]*.csv"))
+        classes = read_classes(names) if names.is_file() else None
+        if not lists:
+            catalogue = list_class_folders(self.root, classes)
+        elif classes is None:
             raise UserError(f"{names}: missing; write one class name to a line")
         else:
-            classes = sorted({path.parent.name for path in self._class_files()})
-        if not classes:
+            catalogue = list_rows(lists, classes)
+        if not any(catalogue.splits.values()) and not catalogue.left_out:
             raise UserError(
                 f"{self.root}: no videos found; expected <split>/<class>/*.mp4, or <split>.csv "
                 f"with {_CLASSES}"
             )
-        if len(set(classes)) < len(classes):
-            raise UserError(f"{names}: names a class twice")
-        return classes
-
-    def list_videos(self) -> dict[str, list[Video]]:
-        """Videos of each split, in order of the list, or sorted by path without one."""
-        index = {name: i for i, name in enumerate(self.list_classes())}
-        if self._lists():
-            return {path.stem: self._read_list(path, index) for path in self._lists()}
-        splits: dict[str, list[Video]] = {}
-        for path in self._class_files():
-            name = path.relative_to(self.root).as_posix()
-            if path.parent.name not in index:
-                raise UserError(f"{path.parent}: this class is not in {_CLASSES}")
-            video = Video(name, path, (index[path.parent.name],))
-            splits.setdefault(name.split("/")[0], []).append(video)
-        return splits
+        if share := self.builder_config.validation_share:
+            catalogue.hold_out_validation(share)
+        catalogue.note_classes(_CLASSES if classes else None)
+        return catalogue
 
     def encode(self, video: Video) -> Iterator[bytes]:
         """Decodes a file at the configured rate, size and quality."""
         config = self.builder_config
-        for pixels, _ in decode_frames(video.path, config.frame_rate):
-            image = Image.fromarray(pixels)
-            if config.short_side is not None and min(image.size) > config.short_side:
-                image = shrink_short_side(image, config.short_side)
-            yield encode_jpeg(image, config.quality)
-
-    def _class_files(self) -> list[Path]:
-        files = self.root.glob("*/*/*")
-        return sorted(path for path in files if path.suffix.lower() in _SUFFIXES)
-
-    def _read_list(self, path: Path, index: dict[str, int]) -> list[Video]:
-        videos = {}
-        with open(path, newline="") as file:
-            for number, row in enumerate(csv.reader(file), start=1):
-                if not row:
-                    continue
-                if len(row) != 2:
-                    raise UserError(f"{path}, line {number}: expected path,label[;label...]")
-                names = [name.strip() for name in row[1].split(";")]
-                unknown = [name for name in names if name not in index]
-                if unknown:
-                    raise UserError(f"{path}, line {number}: {unknown[0]!r} is not in {_CLASSES}")
-                if row[0] in videos:
-                    raise UserError(f"{path}, line {number}: {row[0]} is listed twice")
-                labels = tuple(dict.fromkeys(index[name] for name in names))
-                videos[row[0]] = Video(row[0], self.root / row[0], labels)
-        return list(videos.values())
+        return encode_video(video.path, config.frame_rate, config.short_side, config.quality)
