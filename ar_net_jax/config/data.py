@@ -1,8 +1,23 @@
 """The part of the configuration that says where videos come from and how they become batches."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ar_net_jax.config.schema import require
+
+
+@dataclass(frozen=True)
+class EmbeddedConfig:
+    """How many videos the embedded data set is drawn with; 0 each time for its usual number.
+
+    Attributes:
+        train: videos of the training split.
+        validation: of the validation split.
+        test: of the test split.
+    """
+
+    train: int = 0
+    validation: int = 0
+    test: int = 0
 
 
 @dataclass(frozen=True)
@@ -12,7 +27,8 @@ class DataConfig:
     Attributes:
         name: a registered data set: `embedded`, `video_folder`, `activitynet`, `fcvid`,
             `mini_kinetics`.
-        source_dir: the user's videos, frames and lists; unused by `embedded`.
+        source_dir: the user's videos, frames and lists; nothing is ever written there. Empty for
+            `embedded`, and where `data_dir` is prepared already.
         data_dir: where the prepared data set lives.
         num_frames: T, frames sampled from each video.
         batch_size: training videos per step, over all devices.
@@ -23,6 +39,7 @@ class DataConfig:
         num_workers: processes that decode instead of threads, each as fast as one core; 0 for none.
         frame_rate: frames per second kept when videos are prepared; 0 keeps every frame.
         max_bad_share: share of undecodable videos above which preparing fails.
+        embedded: how many videos `embedded` draws.
     """
 
     name: str = "video_folder"
@@ -37,6 +54,7 @@ class DataConfig:
     num_workers: int = 0
     frame_rate: float = 0.0
     max_bad_share: float = 0.05
+    embedded: EmbeddedConfig = field(default_factory=EmbeddedConfig)
 
     def validate(self, path: str) -> None:
         """Raises UserError, naming the field, if a value is impossible."""
@@ -45,3 +63,5 @@ class DataConfig:
         for name in ("num_threads", "num_workers", "frame_rate"):
             require(getattr(self, name) >= 0, f"{path}.{name}", "must not be negative")
         require(0 <= self.max_bad_share <= 1, f"{path}.max_bad_share", "must lie in [0, 1]")
+        for split, number in vars(self.embedded).items():
+            require(number >= 0, f"{path}.embedded.{split}", "must not be negative")
