@@ -4,6 +4,7 @@
 names the field by its full path, before anything is compiled or read.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -17,6 +18,7 @@ from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.config.optimizer import OptimizerConfig
 from ar_net_jax.config.pretrained import PretrainedConfig
 from ar_net_jax.config.schema import build, check_names, convert_fields, require, to_plain
+from ar_net_jax.errors import first_few
 from ar_net_jax.methods import Method, StageConfig
 from ar_net_jax.methods.ar_net import ARNet
 from ar_net_jax.methods.legacy import upgrade
@@ -46,6 +48,8 @@ class Config:
             best epoch is chosen; a stage's last epoch is always evaluated.
         checkpoint_every: epochs between two checkpoints.
         checkpoint_every_steps: steps between two checkpoints within an epoch; 0 for none.
+        class_names: of the model's classes, in the order of its outputs; filled in from the data
+            that it is trained on, or by `arnet convert --classes`. Empty where they are not known.
         code: the user's file that defines the method or a backbone, filled in when it is loaded.
     """
 
@@ -62,6 +66,7 @@ class Config:
     evaluate_every: int = 1
     checkpoint_every: int = 1
     checkpoint_every_steps: int = 0
+    class_names: tuple[str, ...] = ()
     code: CodeRecord = field(default_factory=CodeRecord)
 
     def __post_init__(self) -> None:
@@ -82,6 +87,18 @@ class Config:
         for name in ("log_every", "evaluate_every", "checkpoint_every"):
             require(getattr(self, name) >= 1, name, "must be at least 1")
         require(self.checkpoint_every_steps >= 0, "checkpoint_every_steps", "must not be negative")
+        self._validate_class_names()
+
+    def _validate_class_names(self) -> None:
+        names, outputs = self.class_names, self.model.num_classes
+        require(all(names), "class_names", "a class has an empty name")
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        require(not twice, "class_names", f"names a class twice: {first_few(twice)}")
+        require(
+            not names or len(names) == outputs,
+            "class_names",
+            f"{len(names)} names, but config.model.num_classes is {outputs}",
+        )
 
     def _validate_stage_order(self) -> None:
         order, known = self.stage_order, ", ".join(self.stages) or "none"
@@ -170,6 +187,23 @@ def apply_overrides(config: Config, overrides: Sequence[str]) -> Config:
     if not overrides:
         return config
     return Config.from_dict(override(complete(config.to_dict()), overrides))
+
+
+def with_classes(config: Config, names: Sequence[str]) -> Config:
+    """A config of a model whose outputs are these classes, in this order.
+
+    Raises:
+        UserError: fewer than two, or one is empty or comes twice.
+    """
+    model = replace(config.model, num_classes=len(names))
+    return replace(config, model=model, class_names=tuple(names))
+
+
+def with_outputs(config: Config, number: int) -> Config:
+    """A config whose number of classes is settled: the one it gives, or else this one."""
+    if config.model.num_classes:
+        return config
+    return replace(config, model=replace(config.model, num_classes=number))
 
 
 def with_code(config: Config) -> Config:

@@ -26,12 +26,12 @@ EFFICIENTNETS = ("efficientnet_b3", "efficientnet_b1", "efficientnet_b0")
 LITES = ("efficientnet_lite2", "efficientnet_lite1", "efficientnet_lite0")
 
 
-def base_config(data: str, num_classes: int, method: str = "ar_net") -> ConfigDict:
+def base_config(data: str, num_classes: int = 0, method: str = "ar_net") -> ConfigDict:
     """A method trained on a data set in its usual stages; AR-Net with ResNets as in Section 4.1.
 
     Args:
         data: the data set's registered name.
-        num_classes: its number of classes.
+        num_classes: its number of classes; 0 takes it from the data.
         method: the method's name.
 
     Returns:
@@ -159,9 +159,7 @@ def packaged(config: ConfigDict) -> None:
 
 
 def _start_from(config: ConfigDict, variant: str, source_of: Callable[[str], str]) -> None:
-    method = methods.get(config.method)
-    model = build(method.Config, config.model)
-    for name, network in method(model).backbone_modules().items():
+    for name, network in _method_of(config).backbone_modules().items():
         source = source_of(network.backbone)
         if not source:
             known = ", ".join(name for name in backbones.names() if source_of(name))
@@ -220,10 +218,15 @@ def uniform_beside(config: Config, network: str = "") -> Config:
     )
 
 
+def _method_of(config: ConfigDict) -> Method[Any]:
+    return methods.build(
+        config.method, build(methods.get(config.method).Config, config.model, "model")
+    )
+
+
 def _highest(config: ConfigDict) -> dict[str, Any]:
     """Backbone and resolution of the Uniform beside a config's model."""
-    method = methods.get(config.method)
-    reference = uniform_of(method(build(method.Config, config.model))).config
+    reference = uniform_of(_method_of(config)).config
     return {"backbone": reference.backbone, "resolution": reference.resolution}
 
 

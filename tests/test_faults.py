@@ -43,7 +43,7 @@ class Source:
 
     def __init__(self, source: VideoSource) -> None:
         self.split, self.max_labels = source.split, source.max_labels
-        self.class_names = source.class_names
+        self.class_names, self.identity = source.class_names, source.identity
         self.examples = [source[i] for i in range(len(source))]
 
     def __len__(self) -> int:

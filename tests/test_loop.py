@@ -16,7 +16,7 @@ from ar_net_jax.data import registry
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
 from ar_net_jax.data.source import VideoSource
 from ar_net_jax.errors import UserError
-from ar_net_jax.experiment import Config
+from ar_net_jax.experiment import Config, with_classes
 from ar_net_jax.runtime import mesh as devices
 from ar_net_jax.training import steps
 from ar_net_jax.training.loop import train
@@ -113,7 +113,7 @@ def _dying_after(count: int) -> Callable[..., steps.TrainStep]:
 
 def test_leaves_a_model_a_record_of_each_stage_and_a_history(undisturbed: Path) -> None:
     variables, values = load_model(undisturbed / "model")
-    assert Config.from_dict(values) == _config()
+    assert Config.from_dict(values) == with_classes(_config(), SPEC.class_names)
     assert set(variables) == {"params", "batch_stats"}
     assert "warmup_head" not in variables["params"]["policy"], "a temporary classifier"
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(variables))
@@ -225,7 +225,7 @@ def test_starting_from_a_model_that_shares_nothing_is_refused(
 ) -> None:
     config = _config(
         method="lstm",
-        model={"num_classes": 4, "resolution": 16, "backbone": "mobilenet_v2", "hidden_size": 9},
+        model={"num_classes": 3, "resolution": 16, "backbone": "mobilenet_v2", "hidden_size": 9},
         init_from=str(undisturbed / "model"),
         stage_order=("joint",),
         stages={"joint": {"epochs": 1}},

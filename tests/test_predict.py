@@ -7,13 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-from ar_net_jax.checkpoints import save_model
+from ar_net_jax.checkpoints import load_model, save_model
 from ar_net_jax.cli.main import main
-from ar_net_jax.data import registry
 from ar_net_jax.data.embedded.builder import write_video
-from ar_net_jax.data.nearby import class_names
 from ar_net_jax.data.video import read_video
-from ar_net_jax.experiment import Config
+from ar_net_jax.experiment import Config, with_classes
 from ar_net_jax.inference.model import load
 from ar_net_jax.inference.predict import _decisions
 
@@ -133,24 +131,18 @@ def test_a_skip_of_the_random_policy_leaves_out_its_own_frame_alone() -> None:
     assert [frame.description for frame in frames] == told
 
 
-def test_names_of_classes_come_from_the_data_set(tmp_path: Path, video: Path) -> None:
-    for split in ("train", "validation", "test"):
-        for label in ("cook", "swim"):
-            folder = tmp_path / "videos" / split / label
-            folder.mkdir(parents=True)
-            (folder / "0.mp4").write_bytes(video.read_bytes())
-    registry.prepare(
-        "video_folder",
-        data_dir=tmp_path / "data",
-        source_dir=tmp_path / "videos",
-        progress=False,
-    )
-    config = Config.from_dict({"model": MODEL, "data": {"name": "video_folder"}})
-    assert class_names(config.data, tmp_path, 4) == ["cook", "swim", "class 2", "class 3"]
-    assert class_names(config.data, tmp_path / "run", 4)[0] == "cook", (
-        "a demo's runs share one data set"
-    )
-    assert class_names(config.data, tmp_path / "far" / "away", 4)[0] == "class 0"
+def test_classes_are_called_as_the_model_says(
+    tmp_path: Path, video: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, names = _save(tmp_path, MODEL), ["cook", "swim", "dance", "sew"]
+    unnamed = _predict(tmp_path, "--top=4", str(video))[0]["classes"]
+    assert [entry["name"] for entry in unnamed] == [f"class {e['index']}" for e in unnamed]
+    assert "no names of classes" in capsys.readouterr().out
+    variables, _ = load_model(tmp_path / "model")
+    save_model(tmp_path / "model", variables, with_classes(config, names).to_dict())
+    named = _predict(tmp_path, "--top=4", str(video))[0]["classes"]
+    assert [entry["name"] for entry in named] == [names[e["index"]] for e in unnamed]
+    assert "no names of classes" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """SCSampler, trained on the embedded data, beats random frames through the same main network."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 
 from ar_net_jax.checkpoints import load_model, save_model
-from ar_net_jax.data.embedded.plan import SPLITS, EmbeddedSpec
+from ar_net_jax.config.data import EmbeddedConfig
+from ar_net_jax.data.embedded.plan import SPLITS
 from ar_net_jax.data.source import VideoSource
-from ar_net_jax.data.splits import open_split, prepare_data
+from ar_net_jax.data.splits import prepare_data
 from ar_net_jax.evaluation.metrics import mean_average_precision
 from ar_net_jax.evaluation.split import split_batches
 from ar_net_jax.experiment import Config, load_config
@@ -30,9 +32,10 @@ MAIN_EPOCHS, SAMPLER_EPOCHS = 24, 12
 def splits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, VideoSource]:
     """The embedded data set, with next to no videos to compare epochs on: the last one is taken."""
     data, folder = load_config("demo").data, tmp_path_factory.mktemp("data")
-    spec = EmbeddedSpec(validation=16)
-    data_dir = prepare_data(data, folder, spec=spec, progress=False)
-    return {name: open_split(data, data_dir, name, spec.num_classes) for name in SPLITS}
+    prepared = prepare_data(
+        replace(data, embedded=EmbeddedConfig(validation=16)), folder, progress=False
+    )
+    return {name: VideoSource(prepared, name) for name in SPLITS}
 
 
 def _train(

@@ -21,7 +21,7 @@ from signalling import signal_when
 from ar_net_jax.config.data import DataConfig
 from ar_net_jax.data import registry
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
-from ar_net_jax.data.splits import prepare_data
+from ar_net_jax.data.splits import data_home
 from ar_net_jax.errors import Preempted, UserError
 from ar_net_jax.runtime.storage import (
     absolute,
@@ -72,7 +72,7 @@ def test_storage_that_cannot_be_used_is_refused(directory: str, said: str) -> No
 def test_data_in_a_bucket_is_refused(field: str, tmp_path: Path) -> None:
     data = DataConfig(**{field: "gs://bucket/data"})
     with pytest.raises(UserError, match=f"config.data.{field}: gs://bucket/data is in a bucket"):
-        prepare_data(data, tmp_path)
+        data_home(data, tmp_path)
     assert not list(tmp_path.iterdir())
 
 

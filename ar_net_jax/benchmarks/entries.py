@@ -11,10 +11,11 @@ import numpy as np
 
 from ar_net_jax.benchmarks.usage import impose_usage, read_usage
 from ar_net_jax.config.shipped import shipped_configs
+from ar_net_jax.data import registry
+from ar_net_jax.data.classes import Matching, match_classes
 from ar_net_jax.data.nearby import find_data
 from ar_net_jax.data.pipeline import eval_batches
 from ar_net_jax.data.source import VideoExample, VideoSource
-from ar_net_jax.data.splits import open_split
 from ar_net_jax.errors import UserError
 from ar_net_jax.evaluation.comparison import Role, role_of
 from ar_net_jax.experiment import Config, apply_overrides, load_config
@@ -136,6 +137,7 @@ def read_entries(
     num_frames: int | None = None,
     form: Routing = "routed",
     split: str = "test",
+    classes: Matching = "by_name",
 ) -> list[Entry]:
     """The models that the flags name, those that decide once for each usage, and their Uniforms.
 
@@ -146,13 +148,14 @@ def read_entries(
         num_frames: per video; each config's by default.
         form: of routing, of models that choose.
         split: that trained models are scored on.
+        classes: how its classes are found among a model's; see `match_classes`.
 
     Raises:
         UserError: a bad config, checkpoint or usage, or an untrained policy without a usage.
     """
     found = []
     for source in sources:
-        config, variables, data = _read(source, overrides, split)
+        config, variables, data = _read(source, overrides, split, classes)
         count, traits = num_frames or config.data.num_frames, config.build_method().traits
         entry = Entry(
             source.name, config, variables, count, form if traits.adaptive else None, split=data
@@ -171,7 +174,7 @@ def read_entries(
 
 
 def _read(
-    source: Source, overrides: Sequence[str], split: str
+    source: Source, overrides: Sequence[str], split: str, classes: Matching
 ) -> tuple[Config, Any, VideoSource | None]:
     """Config, variables, and the split where there is one for a trained model."""
     if source.checkpoint is None:
@@ -184,7 +187,7 @@ def _read(
         config = apply_overrides(config, overrides)
     folder = find_model(source.checkpoint)
     check_variables(config, variables, folder)
-    return config, variables, _find_split(config, folder, split)
+    return config, variables, _find_split(config, folder, split, classes)
 
 
 def fresh_variables(method: Method[Any, Any]) -> Any:
@@ -208,12 +211,15 @@ def fresh_variables(method: Method[Any, Any]) -> Any:
     return jax.tree_util.tree_map_with_path(draw, method.variable_shapes())
 
 
-def _find_split(config: Config, model_dir: Path, split: str) -> VideoSource | None:
+def _find_split(
+    config: Config, model_dir: Path, split: str, classes: Matching
+) -> VideoSource | None:
     """The split of its data set, where that is prepared near the model's folder."""
     folder = find_data(config.data, model_dir.parent)
     if folder is None:
         return None
-    return open_split(config.data, folder, split, config.model.num_classes)
+    videos = registry.open_split(config.data.name, split, data_dir=folder)
+    return match_classes(videos, config, f"data set '{config.data.name}' in {folder}", classes)
 
 
 def _imposed(entry: Entry, usage: str) -> Entry:

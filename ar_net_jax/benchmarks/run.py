@@ -13,6 +13,7 @@ from ar_net_jax.benchmarks.machine import Machine, PeakMemory, describe_machine,
 from ar_net_jax.benchmarks.measure import Measurement, Settings, measure
 from ar_net_jax.benchmarks.rows import BenchmarkRow, benchmark_rows, score
 from ar_net_jax.benchmarks.torch_baseline import TorchRatio, torch_forward_calls, torch_ratios
+from ar_net_jax.data.classes import Matching
 from ar_net_jax.errors import UserError
 from ar_net_jax.inference.step import Routing
 from ar_net_jax.ops.routing import Chunks
@@ -68,6 +69,7 @@ def run_benchmark(
     num_frames: int | None = None,
     routing: Routing = "routed",
     split: str = "test",
+    classes: Matching = "by_name",
     against_torch: bool = False,
 ) -> Benchmark:
     """Measures speed, latency, memory and executed GFLOPs of models beside Uniform.
@@ -82,6 +84,7 @@ def run_benchmark(
         num_frames: of a video; each config's by default.
         routing: form of the models that choose.
         split: that trained models are scored on, where their data set is prepared.
+        classes: how its classes are found among a model's; see `match_classes`.
         against_torch: whether to time torchvision's network beside Uniform.
 
     Raises:
@@ -96,6 +99,7 @@ def run_benchmark(
             num_frames=num_frames,
             form=routing,
             split=split,
+            classes=classes,
         )
         extra = _torch_calls(entries, settings) if against_torch else {}
         scores = score(entries, settings.chunks)

@@ -100,7 +100,7 @@ def _batch(config: Config, seed: int, usage: str | None) -> dict[str, np.ndarray
     videos, length, size = config.data.batch_size, config.data.num_frames, method.image_size
     batch = {
         "frames": rng.integers(0, 256, (videos, length, size, size, 3), np.uint8),
-        "labels": rng.integers(0, config.model.num_classes, (videos, 1)).astype(np.int32),
+        "labels": rng.integers(0, method.config.num_classes, (videos, 1)).astype(np.int32),
         "example_id": np.arange(videos, dtype=np.int32),
         "epoch": np.zeros(videos, np.int32),
     }
@@ -127,7 +127,7 @@ def torch_step_calls(config: Config) -> list[StepCall]:
         UserError: no torch or torchvision here, or no such network there.
     """
     torch, torchvision = import_torch()
-    model = config.model
+    model = config.build_method().config
     networks = [n for n in config.build_method().networks().values() if n.backbone]
     names = [(network.backbone, network.resolution) for network in networks]
     unknown = {name for name, _ in names} - set(torchvision.models.list_models())

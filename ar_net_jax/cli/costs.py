@@ -15,7 +15,7 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 
-from ar_net_jax.cli.flags import add_method_flag, load_method
+from ar_net_jax.cli.flags import add_method_flag, load_method, tell_open_classes
 from ar_net_jax.errors import UserError
 
 
@@ -48,6 +48,7 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
         raise UserError(f"--num_frames: must be at least 1, got {flags.num_frames}")
     costs = model_costs(config, usage=flags.usage, num_frames=flags.num_frames)
     print_costs(costs)
+    tell_open_classes(config.model.num_classes)
     if flags.json:
         write_json(flags.json, {**dataclasses.asdict(costs), "config": config.to_dict()})
         print(f"figures: {flags.json}")

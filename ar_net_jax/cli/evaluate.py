@@ -3,20 +3,21 @@
 Every video of the split counts exactly once; decisions are the most likely ones (argmax). Only the
 chosen frames are computed (--routing=masked computes everything, with the same result). With
 --cost_penalty a trained model computes less, or more, without retraining; several values give a
-row each.
+row each. The classes of the data are found among the model's by their names.
 Prints a table, and writes the figures to evaluation_<split>.json beside the model's folder, or
 to the file given by --output.
 
 Examples:
   arnet evaluate --workdir=run
   arnet evaluate --workdir=run --split=validation --config.data.num_frames=8
+  arnet evaluate --workdir=run --config.data.source_dir=OTHER_VIDEOS
   arnet evaluate --workdir=run --cost_penalty=-2,-1,0,1,2
 """
 
 import argparse
 from collections.abc import Sequence
 
-from ar_net_jax.cli.flags import add_method_flag, load_method, numbers
+from ar_net_jax.cli.flags import add_classes_flag, add_method_flag, load_method, numbers
 from ar_net_jax.cli.processes import add_process_flags, joined
 
 
@@ -48,6 +49,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", metavar="FILE", help="where to write the figures as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    add_classes_flag(parser)
     add_method_flag(parser)
     add_process_flags(parser)
 
@@ -65,6 +67,7 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
             flags.workdir,
             flags.split,
             overrides=overrides,
+            classes=flags.classes,
             routing=flags.routing,
             cost_penalties=flags.cost_penalty,
             chunks=flags.chunks,
@@ -73,6 +76,8 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
         if not is_first():
             return
         print_table(found.rows)
+        if found.classes == "by_index":
+            print("classes by index: class k of the data set was taken for output k of the model")
         output = open_storage(flags.output) if flags.output else found.path
         write_json(output, found.to_json())
         print(f"figures: {output}")

@@ -68,17 +68,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     """Runs the job."""
-    from ar_net_jax.data.nearby import class_names
     from ar_net_jax.inference.export import ExportOptions, check_targets, export_to_files
-    from ar_net_jax.inference.model import find_model, load_config_and_variables
+    from ar_net_jax.inference.model import load_config_and_variables
     from ar_net_jax.runtime.storage import local_path
 
     load_method(flags)
     refuse_overrides(overrides)
     output = local_path("--output", flags.output)
     check_targets(output)
-    model_dir = find_model(flags.workdir)
-    config, variables = load_config_and_variables(model_dir)
+    config, variables = load_config_and_variables(flags.workdir)
     options = ExportOptions(
         num_frames=config.data.num_frames if flags.num_frames is None else flags.num_frames,
         batch=flags.batch,
@@ -94,8 +92,7 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
         flush=True,
     )
     started = time.monotonic()
-    names = class_names(config.data, model_dir.parent, config.model.num_classes)
-    files = export_to_files(output, config, variables, options, class_names=names)
+    files = export_to_files(output, config, variables, options)
     print(
         f"written in {time.monotonic() - started:.0f} s: {files.program} "
         f"({files.program.stat().st_size / 1e6:.1f} MB), {files.description}"

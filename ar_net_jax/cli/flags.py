@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from ar_net_jax.config.model import NOMINAL_CLASSES
 from ar_net_jax.errors import UserError
 
 Number = TypeVar("Number", int, float)
@@ -42,6 +43,17 @@ def add_method_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_classes_flag(parser: argparse.ArgumentParser) -> None:
+    """Adds the flag that says how a data set's classes are found among a model's."""
+    parser.add_argument(
+        "--classes",
+        choices=("by_name", "by_index"),
+        default="by_name",
+        help="find the data's classes among the model's by name, or take class k as output k, "
+        "which a model without names needs (default: %(default)s)",
+    )
+
+
 def load_method(flags: argparse.Namespace) -> None:
     """Makes known what the file of `--method` defines; to be called before anything else.
 
@@ -54,6 +66,19 @@ def load_method(flags: argparse.Namespace) -> None:
 
     for path in flags.method:
         load_user_code(path)
+
+
+def tell_open_classes(number: int) -> None:
+    """Says with how many classes a job without data counts, where the config leaves it open.
+
+    Args:
+        number: of the config.
+    """
+    if not number:
+        print(
+            f"counted for {NOMINAL_CLASSES} classes: config.model.num_classes is 0, so that a "
+            "training takes it from its data"
+        )
 
 
 def refuse_overrides(overrides: Sequence[str]) -> None:

@@ -32,8 +32,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     """Runs the job."""
-    from ar_net_jax.data.nearby import class_names
-    from ar_net_jax.inference.model import find_model, load
+    from ar_net_jax.data.classes import told_names
+    from ar_net_jax.inference.model import load
     from ar_net_jax.inference.predict import predict_videos
     from ar_net_jax.reporting.prediction import print_prediction
     from ar_net_jax.runtime.storage import write_json
@@ -46,8 +46,9 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
         if not Path(path).is_file():
             raise UserError(f"{path}: no such file")
     model = load(flags.workdir)
-    config, workdir = model.config, find_model(flags.workdir).parent
-    names = class_names(config.data, workdir, config.model.num_classes)
+    if not model.config.class_names:
+        print("this model has no names of classes; `arnet convert --classes=FILE` gives it some")
+    names = told_names(model.config)
     videos = []
     for video in predict_videos(model, flags.videos, names, top=flags.top):
         print_prediction(video)

@@ -58,7 +58,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     """Runs the job."""
     from ar_net_jax.data import registry
-    from ar_net_jax.data.splits import check_data, prepare_data
+    from ar_net_jax.data.splits import check_data, data_home, prepare_data
     from ar_net_jax.runtime.storage import write_json
 
     if flags.processes is not None and flags.processes < 1:
@@ -72,7 +72,7 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
         return
     if not data.data_dir:
         raise UserError("--data_dir: missing; name a directory for the prepared data")
-    prepare_data(data, write=_writer(flags), progress=not flags.quiet)
+    prepare_data(data, data_home(data), write=_writer(flags), progress=not flags.quiet)
     if flags.json:
         write_json(flags.json, registry.report(data.name, data_dir=data.data_dir))
     print(f"prepared: {data.name} in {data.data_dir}")

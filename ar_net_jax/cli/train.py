@@ -2,7 +2,8 @@ r"""Trains a model through the stages of its config.
 
 Running the same command again goes on where the run stopped. On SIGTERM it saves the present step
 and exits with status 75. The work directory gets:
-  config.json       the config the run belongs to
+  config.json       the config the run belongs to, with the names of its classes
+  data.json         what the run was begun on; other videos are refused when it goes on
   parameters.txt    the model's parameters with their shapes, and how many there are
   history/          metrics.jsonl and TensorBoard event files of each stage
   checkpoints/      the state of the present stage
@@ -25,7 +26,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ar_net_jax.cli.flags import add_method_flag, load_method
+from ar_net_jax.cli.flags import add_method_flag, load_method, tell_open_classes
 from ar_net_jax.cli.processes import add_process_flags, joined
 from ar_net_jax.config.shipped import shipped_configs
 from ar_net_jax.errors import UserError
@@ -109,6 +110,7 @@ def _dry_run(config: "Config") -> None:
     checks = dry_run(config)
     if is_first():
         print_checks(config, checks)
+        tell_open_classes(config.model.num_classes)
     require_fit(config, checks)
 
 

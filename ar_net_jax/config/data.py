@@ -1,8 +1,23 @@
 """The part of the configuration that says where videos come from and how they become batches."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ar_net_jax.config.schema import require
+
+
+@dataclass(frozen=True)
+class EmbeddedConfig:
+    """How many videos the embedded data set is drawn with; 0 each time for its usual number.
+
+    Attributes:
+        train: videos of the training split.
+        validation: of the validation split.
+        test: of the test split.
+    """
+
+    train: int = 0
+    validation: int = 0
+    test: int = 0
 
 
 @dataclass(frozen=True)
@@ -12,7 +27,8 @@ class DataConfig:
     Attributes:
         name: a registered data set: `embedded`, `video_folder`, `activitynet`, `fcvid`,
             `mini_kinetics`.
-        source_dir: the user's videos, frames and lists; unused by `embedded`.
+        source_dir: the user's videos, frames and lists; nothing is ever written there. Empty for
+            `embedded`, and where `data_dir` is prepared already.
         data_dir: where the prepared data set lives.
         num_frames: T, frames sampled from each video.
         batch_size: training videos per step, over all devices.
@@ -27,6 +43,7 @@ class DataConfig:
         max_missing_share: share of the listed videos of a split that may not be there.
         validation_share: share of each class's training videos that are the validation split, of a
             `video_folder` that has none; 0 for none.
+        embedded: how many videos `embedded` draws.
     """
 
     name: str = "video_folder"
@@ -43,6 +60,7 @@ class DataConfig:
     max_bad_share: float = 0.05
     max_missing_share: float = 0.05
     validation_share: float = 0.0
+    embedded: EmbeddedConfig = field(default_factory=EmbeddedConfig)
 
     def validate(self, path: str) -> None:
         """Raises UserError, naming the field, if a value is impossible."""
@@ -54,3 +72,5 @@ class DataConfig:
             require(0 <= getattr(self, name) <= 1, f"{path}.{name}", "must lie in [0, 1]")
         share = self.validation_share
         require(0 <= share < 1, f"{path}.validation_share", "must lie in [0, 1)")
+        for split, number in vars(self.embedded).items():
+            require(number >= 0, f"{path}.embedded.{split}", "must not be negative")

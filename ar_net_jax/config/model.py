@@ -9,13 +9,17 @@ Convention = Literal["macs", "paper"]
 CONVENTIONS: tuple[Convention, ...] = ("macs", "paper")
 """Ways to count the GFLOPs of a frame, see `ar_net_jax.costs`."""
 
+NOMINAL_CLASSES = 200
+"""Outputs of a model whose number of classes no data has decided yet, as for counting its cost."""
+
 
 @dataclass(frozen=True)
 class ModelConfig:
     """Settings shared by all methods; a method's `Config` derives from this.
 
     Attributes:
-        num_classes: C.
+        num_classes: C; 0 takes it from the data. Jobs that read no data count `NOMINAL_CLASSES`
+            for 0.
         dropout: before each classifier.
         resize: how lower resolutions are made on the device: `nearest` (released index rule) or
             `antialias`.
@@ -28,7 +32,7 @@ class ModelConfig:
             them: `macs` or `paper` (see `ar_net_jax.costs`).
     """
 
-    num_classes: int = 200
+    num_classes: int = 0
     dropout: float = 0.5
     resize: Literal["nearest", "antialias"] = "nearest"
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -39,5 +43,9 @@ class ModelConfig:
 
     def validate(self, path: str) -> None:
         """Raises UserError, naming the field, if a value is impossible."""
-        require(self.num_classes >= 2, f"{path}.num_classes", "must be at least 2")
+        require(
+            self.num_classes == 0 or self.num_classes >= 2,
+            f"{path}.num_classes",
+            "must be at least 2, or 0 to take it from the data",
+        )
         require(0 <= self.dropout < 1, f"{path}.dropout", "must lie in [0, 1)")

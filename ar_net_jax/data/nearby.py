@@ -4,6 +4,8 @@ from pathlib import Path
 
 from ar_net_jax.config.data import DataConfig
 from ar_net_jax.data import registry
+from ar_net_jax.data.embedded.builder import drawn_spec
+from ar_net_jax.data.splits import embedded_spec
 from ar_net_jax.errors import UserError
 
 
@@ -28,16 +30,18 @@ def find_data(data: DataConfig, workdir: Path) -> Path | None:
     return None
 
 
-def class_names(data: DataConfig, workdir: Path, num_classes: int) -> list[str]:
-    """Names of a model's classes, from the data set it was trained on.
-
-    Where that is not at hand, or has fewer classes, the rest are called `class 7` and so on.
+def embedded_nearby(data: DataConfig, workdir: Path) -> Path | None:
+    """Where a demo keeps the embedded videos of the model of one of its runs.
 
     Args:
         data: the data's config.
-        workdir: the folder around the model's, see `find_data`.
-        num_classes: C.
+        workdir: the folder around the model's.
+
+    Returns:
+        A folder to prepare and to open splits from; None where there are no such videos.
     """
-    folder = find_data(data, workdir)
-    known = [] if folder is None else registry.class_names(data.name, data_dir=folder)
-    return known + [f"class {i}" for i in range(len(known), num_classes)]
+    if data.name != registry.EMBEDDED or data.data_dir or (workdir / "data").exists():
+        return None
+    folder, wanted = workdir.parent / "data", embedded_spec(data)
+    drawn = drawn_spec(folder / "videos")
+    return folder if drawn is not None and wanted in (None, drawn) else None

@@ -225,7 +225,7 @@ def prepare(
         progress: whether to show a progress bar, and to tell what was left out.
         write: shares the work out: `write_locally` among a chosen number of processes,
             `data.beam.write_with_beam` among machines; None for as many processes as cores.
-        spec: of the embedded data set; None for the default one.
+        spec: of the embedded data set; None for what is drawn there already, else the default.
         **options: fields of the builder's config.
 
     Returns:
@@ -359,6 +359,26 @@ def open_split(name: str, split: str, *, data_dir: str | Path) -> VideoSource:
         UserError: not prepared, or no such split.
     """
     return VideoSource(_prepared_dir(name, data_dir), split)
+
+
+def list_classes(
+    name: str, *, data_dir: str | Path, source_dir: str | Path, **options: Any
+) -> list[str]:
+    """The class names of a data set in the order of the labels, before it is prepared.
+
+    Args:
+        name: one of `data_set_names()`.
+        data_dir: where it would be prepared; nothing is written there.
+        source_dir: what from.
+        **options: fields of the builder's config.
+
+    Raises:
+        UserError: unknown name or option; a source without classes.
+    """
+    _known(name)
+    with _quiet_tfds():
+        builder, _ = _configure(name, Path(source_dir), Path(data_dir), options)
+        return builder.list_classes()
 
 
 def class_names(name: str, *, data_dir: str | Path) -> list[str]:

@@ -1,5 +1,6 @@
 """The splits of a configured data set, prepared if need be."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,18 +10,78 @@ from etils import epath
 from ar_net_jax.config.data import DataConfig
 from ar_net_jax.data import registry
 from ar_net_jax.data.check import Check
+from ar_net_jax.data.embedded.builder import drawn_spec
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
 from ar_net_jax.data.prepare import Writer
-from ar_net_jax.data.source import VideoSource
 from ar_net_jax.errors import UserError
 from ar_net_jax.runtime.storage import is_remote, local_path
 
 
+def with_absolute_paths(data: DataConfig) -> DataConfig:
+    """A data config that says the same wherever it is read from; raises as `prepare_data`."""
+    source, home = _local(data, "source_dir"), _local(data, "data_dir")
+    return dataclasses.replace(
+        data,
+        source_dir="" if source is None else str(source.absolute()),
+        data_dir="" if home is None else str(home.absolute()),
+    )
+
+
+def data_home(data: DataConfig, workdir: epath.Path | None = None) -> Path:
+    """The folder of a run's prepared data: the config's `data_dir`, or else below the run.
+
+    Args:
+        data: the data's config.
+        workdir: of the run, where there is one.
+
+    Raises:
+        UserError: there is none, it is in a bucket, or in the folder of the sources.
+    """
+    source, home = _local(data, "source_dir"), _local(data, "data_dir")
+    if home is None:
+        if workdir is None or is_remote(workdir):
+            where = "" if workdir is None else f"; the data cannot be read from {workdir}"
+            raise UserError(f"config.data.data_dir: give a local directory{where}")
+        home = Path(workdir) / "data"
+    if source is not None and home.resolve().is_relative_to(source.resolve()):
+        raise UserError(
+            f"{home}: lies in config.data.source_dir, where nothing is written; choose a --workdir "
+            "or config.data.data_dir outside of it"
+        )
+    return home
+
+
+def embedded_spec(data: DataConfig) -> EmbeddedSpec | None:
+    """What a config says of the embedded videos; None if it says nothing."""
+    given = {split: number for split, number in vars(data.embedded).items() if number}
+    return EmbeddedSpec(**given) if given else None
+
+
+def list_classes(data: DataConfig, home: Path) -> list[str]:
+    """The class names of a data set in the order of its labels, before anything is prepared.
+
+    Args:
+        data: the data's config.
+        home: from `data_home`.
+
+    Raises:
+        UserError: an unknown data set, a missing or empty source.
+    """
+    _check_source(data)
+    if data.name == registry.EMBEDDED:
+        spec = embedded_spec(data) or drawn_spec(home / "videos") or EmbeddedSpec()
+        return list(spec.class_names)
+    if data.source_dir and Path(data.source_dir).exists():
+        return registry.list_classes(
+            data.name, data_dir=home, source_dir=data.source_dir, **_options(data)
+        )
+    return registry.class_names(data.name, data_dir=home)
+
+
 def prepare_data(
     data: DataConfig,
-    workdir: epath.Path | None = None,
+    home: Path,
     *,
-    spec: EmbeddedSpec | None = None,
     write: Writer | None = None,
     needed: Sequence[str] = (),
     progress: bool = True,
@@ -29,34 +90,30 @@ def prepare_data(
 
     Args:
         data: the data's config.
-        workdir: of the run; the data set goes below it where the config names no `data_dir`.
-        spec: of the embedded data set, where that is asked for; the default one if None.
+        home: from `data_home`.
         write: as of `registry.prepare`.
         needed: splits without which nothing is prepared.
         progress: whether to show a progress bar.
 
     Returns:
-        The directory to open splits from.
+        The folder of the data set, for `VideoSource`.
 
     Raises:
-        UserError: an unknown data set, a missing, empty or mostly bad source, data in a bucket.
+        UserError: an unknown data set, a missing, empty or mostly bad source.
     """
-    options = _options(data)
-    if spec is not None:
-        options["spec"] = spec
-    data_dir = Path(data.data_dir) if data.data_dir else _below(workdir)
-    registry.prepare(
+    _check_source(data)
+    return registry.prepare(
         data.name,
-        data_dir=data_dir,
+        data_dir=home,
         source_dir=data.source_dir or None,
         max_bad_share=data.max_bad_share,
         max_missing_share=data.max_missing_share,
         needed=needed,
         progress=progress,
         write=write,
-        **options,
+        spec=embedded_spec(data),
+        **_options(data),
     )
-    return data_dir
 
 
 def check_data(data: DataConfig, *, processes: int | None = None, progress: bool = True) -> Check:
@@ -70,11 +127,12 @@ def check_data(data: DataConfig, *, processes: int | None = None, progress: bool
     Raises:
         UserError: an unknown data set, a missing or empty source, data in a bucket.
     """
-    if not data.source_dir:
+    source = _local(data, "source_dir")
+    if source is None:
         raise UserError("config.data.source_dir: missing; name the folder to check")
     return registry.check(
         data.name,
-        source_dir=data.source_dir,
+        source_dir=source,
         processes=processes,
         progress=progress,
         **_options(data),
@@ -83,30 +141,18 @@ def check_data(data: DataConfig, *, processes: int | None = None, progress: bool
 
 def _options(data: DataConfig) -> dict[str, Any]:
     """The options of the data set's builder."""
-    for name in ("data_dir", "source_dir"):
-        local_path(f"config.data.{name}", getattr(data, name))
     given = {name: getattr(data, name) for name in ("frame_rate", "validation_share")}
     return {name: value for name, value in given.items() if value}
 
 
-def _below(workdir: epath.Path | None) -> Path:
-    if workdir is None or is_remote(workdir):
-        where = "" if workdir is None else f"; the data cannot be read from {workdir}"
-        raise UserError(f"config.data.data_dir: give a local directory{where}")
-    return Path(workdir) / "data"
-
-
-def open_split(data: DataConfig, data_dir: Path, split: str, num_classes: int) -> VideoSource:
-    """Opens a split and checks that its labels fit the model.
-
-    Raises:
-        UserError: the data set has more classes than the model.
-    """
-    source = registry.open_split(data.name, split, data_dir=data_dir)
-    if len(source.class_names) > num_classes:
+def _check_source(data: DataConfig) -> None:
+    if data.source_dir and data.name == registry.EMBEDDED:
         raise UserError(
-            f"config.model.num_classes: {num_classes}, but {data.name} in {data_dir} has "
-            f"{len(source.class_names)} classes; give --config.model.num_classes="
-            f"{len(source.class_names)}"
+            f"config.data.source_dir: {data.source_dir} is not used by 'embedded', which is drawn "
+            "by program; for videos of your own give --config.data.name=video_folder"
         )
-    return source
+
+
+def _local(data: DataConfig, name: str) -> Path | None:
+    value: str = getattr(data, name)
+    return local_path(f"config.data.{name}", value) if value else None

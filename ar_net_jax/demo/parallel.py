@@ -22,7 +22,7 @@ from typing import cast
 
 import jax
 
-from ar_net_jax.data.splits import open_split
+from ar_net_jax.data.source import VideoSource
 from ar_net_jax.data.workers import exit_with_parent
 from ar_net_jax.errors import Preempted, UserError
 from ar_net_jax.experiment import Config
@@ -40,7 +40,7 @@ class Training:
         title: for the progress bar and for messages.
         config: of the run.
         workdir: of the run.
-        data_dir: where its data is prepared.
+        data_dir: the folder of its data set, for `VideoSource`.
         compiled: where compiled programs are kept.
         progress: whether to show a bar.
         until: the stage to end with for now, as in `train`.
@@ -56,13 +56,9 @@ class Training:
 
     def run(self, reporting: Reporting | None = None) -> None:
         """Trains, or goes on where an earlier call stopped; raises what `train` raises."""
-        config = self.config
-        splits = (
-            open_split(config.data, self.data_dir, name, config.model.num_classes)
-            for name in ("train", "validation")
-        )
+        splits = (VideoSource(self.data_dir, name) for name in ("train", "validation"))
         train(
-            config,
+            self.config,
             self.workdir,
             *splits,
             progress=self.progress,

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ar_net_jax.checkpoints import save_model
-from ar_net_jax.data.embedded.plan import EmbeddedSpec
+from ar_net_jax.config.data import DataConfig, EmbeddedConfig
+from ar_net_jax.data.embedded.plan import SPLITS, EmbeddedSpec
 from ar_net_jax.data.source import VideoSource
-from ar_net_jax.data.splits import open_split, prepare_data
+from ar_net_jax.data.splits import data_home, list_classes, prepare_data, with_absolute_paths
 from ar_net_jax.demo.decisions import choices_by_kind, pick_videos
 from ar_net_jax.demo.parallel import Training, run_trainings
 from ar_net_jax.evaluation.comparison import Role, Row, role_of
@@ -23,6 +24,7 @@ from ar_net_jax.reporting.decisions import plot_decisions
 from ar_net_jax.reporting.tables import print_table, write_report
 from ar_net_jax.runtime.compilation import keep_compiled_programs
 from ar_net_jax.runtime.versions import package_versions
+from ar_net_jax.training.record import check_config, take_classes_for_run
 
 # Folders of the runs, and variants of the demo's config. The first run is the one whose decisions
 # are shown, and all others start from its warm-up.
@@ -32,8 +34,6 @@ _CONTROLS = "controls"
 # In the order of the table; folder and variant have one name.
 _BASELINES = ("lstm", "random_policy", "multi_scale")
 _WARMUP = "warmup"
-# What `--quick` draws instead of the whole data set.
-QUICK_DATA = EmbeddedSpec(train=40, validation=32, test=32)
 
 
 def run_demo(
@@ -61,12 +61,26 @@ def run_demo(
     seeded = [f"--config.seed={seed}", *overrides]
     durations: dict[str, float] = {}
     started = first = time.monotonic()
-    config = load_config(_spec("", quick), seeded)
-    spec = QUICK_DATA if quick else None
-    data_dir = prepare_data(config.data, workdir, spec=spec, progress=progress)
+    configs = _configs(workdir, seeded, quick=quick)
+    config = configs[_SHOWN]
+    # Before anything is drawn.
+    for name, one in configs.items():
+        check_config(one, workdir / name)
+    home = data_home(config.data, workdir)
+    data = prepare_data(config.data, home, progress=progress)
     durations["data"] = time.monotonic() - started
-    test = open_split(config.data, data_dir, "test", config.model.num_classes)
-    trainings = _trainings(workdir, data_dir, seeded, quick=quick, progress=progress)
+    test = VideoSource(data, "test")
+    trainings = {
+        name: Training(
+            Uniform.title if name == _CONTROLS else one.build_method().title,
+            one,
+            workdir=workdir / name,
+            data_dir=data,
+            compiled=workdir / "compiled",
+            progress=progress,
+        )
+        for name, one in configs.items()
+    }
     # All of them start from the one warm-up.
     warm_up = dataclasses.replace(trainings[_SHOWN], until=_WARMUP)
     durations |= run_trainings({_WARMUP: warm_up})
@@ -76,27 +90,29 @@ def run_demo(
     durations["evaluation"] = time.monotonic() - started
     # Less than their sum: trainings run side by side.
     durations["total"] = time.monotonic() - first
-    _write(workdir, config, rows, shown, test, data_dir, durations)
+    _write(workdir, config, rows, shown, test, home, durations)
 
 
-def _trainings(
-    workdir: Path, data_dir: Path, overrides: Sequence[str], *, quick: bool, progress: bool
-) -> dict[str, Training]:
-    """The trainings by name of the run, the shown one first."""
-    trainings = {}
+def _configs(workdir: Path, overrides: Sequence[str], *, quick: bool) -> dict[str, Config]:
+    """The configs of all runs by name, the shown one first, with the data set's classes."""
+    configs = {}
     for name in (_SHOWN, _CONTROLS, *_BASELINES):
         first = name == _SHOWN
         start = [] if first else [f"--config.init_from={_warmup_dir(workdir)}"]
         config = load_config(_spec("" if first else name, quick), [*overrides, *start])
-        trainings[name] = Training(
-            Uniform.title if name == _CONTROLS else config.build_method().title,
-            config,
-            workdir=workdir / name,
-            data_dir=data_dir,
-            compiled=workdir / "compiled",
-            progress=progress,
-        )
-    return trainings
+        data = _drawing_all(with_absolute_paths(config.data))
+        names = list_classes(data, data_home(data, workdir))
+        where = f"data set '{data.name}'"
+        config = dataclasses.replace(config, data=data)
+        configs[name] = take_classes_for_run(config, workdir / name, names, where)
+    return configs
+
+
+def _drawing_all(data: DataConfig) -> DataConfig:
+    """A data config that says how many videos are drawn, the usual numbers too."""
+    usual = EmbeddedSpec()
+    given = {split: getattr(data.embedded, split) or getattr(usual, split) for split in SPLITS}
+    return dataclasses.replace(data, embedded=EmbeddedConfig(**given))
 
 
 def _spec(variant: str, quick: bool) -> str:

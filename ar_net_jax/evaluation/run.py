@@ -1,12 +1,15 @@
 """Evaluates a trained model on a split of its data set, which is prepared if need be."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from etils import epath
 
-from ar_net_jax.data.splits import open_split, prepare_data
+from ar_net_jax.data.classes import Matching, check_classes, match_classes
+from ar_net_jax.data.nearby import embedded_nearby
+from ar_net_jax.data.source import VideoSource
+from ar_net_jax.data.splits import data_home, list_classes, prepare_data, with_absolute_paths
 from ar_net_jax.evaluation.comparison import Row, role_of
 from ar_net_jax.evaluation.evaluate import evaluate_model
 from ar_net_jax.experiment import Config, apply_overrides
@@ -28,18 +31,21 @@ class WorkdirEvaluation:
         split: the rows are of.
         config: of the model, with what was changed for this evaluation.
         path: the file beside the model's folder in which such figures are usually kept.
+        classes: how the data's classes were found among the model's.
     """
 
     rows: list[Row]
     split: str
     config: Config
     path: epath.Path
+    classes: Matching
 
     def to_json(self) -> dict[str, Any]:
-        """`results` (see `Row.to_json`), `split`, `versions` and `config`, as JSON holds them."""
+        """As JSON holds it: `results`, for which see `Row.to_json`, and what they are of."""
         return {
             "results": [row.to_json() for row in self.rows],
             "split": self.split,
+            "classes": self.classes,
             "versions": package_versions(),
             "config": self.config.to_dict(),
         }
@@ -50,6 +56,7 @@ def evaluate_workdir(
     split: str = "test",
     *,
     overrides: Sequence[str] = (),
+    classes: Matching = "by_name",
     routing: Routing = "routed",
     cost_penalties: Sequence[float] = (0.0,),
     chunks: Chunks | None = None,
@@ -61,26 +68,32 @@ def evaluate_workdir(
         workdir: of a finished training, or a model's folder.
         split: which.
         overrides: changes of single fields of its config, such as `--config.data.num_frames=8`.
+        classes: how the data's classes are found among the model's; see `match_classes`.
         routing: `routed` or `masked`.
         cost_penalties: one evaluation for each, see `Model`.
         chunks: sizes of chunk of the routed form; measured ones by default.
         progress: whether to show a bar while the data set is prepared.
 
     Raises:
-        UserError: no model there, an override that does not go with its variables, or no data.
+        UserError: no model there, an override that does not go with its variables, no data, or
+            data with classes that the model does not know.
     """
     model_dir = find_model(workdir)
     keep_compiled_programs(model_dir.parent / "compiled")
     trained, variables = load_config_and_variables(model_dir)
     config = apply_overrides(trained, overrides)
     check_variables(config, variables, model_dir)
-    data_dir = first_process_first(
-        lambda: prepare_data(
-            config.data, model_dir.parent, needed=[split], progress=progress and is_first()
-        ),
+    config = replace(config, data=with_absolute_paths(config.data))
+    home = embedded_nearby(config.data, model_dir.parent)
+    home = home or data_home(config.data, model_dir.parent)
+    where = config.data.source_dir or f"data set '{config.data.name}'"
+    # Before anything is decoded.
+    check_classes(list_classes(config.data, home), config, where, classes)
+    folder = first_process_first(
+        lambda: prepare_data(config.data, home, needed=[split], progress=progress and is_first()),
         "prepare data",
     )
-    videos = open_split(config.data, data_dir, split, config.model.num_classes)
+    videos = match_classes(VideoSource(folder, split), config, where, classes)
     method, rows = config.build_method(), []
     for penalty in cost_penalties:
         found = evaluate_model(
@@ -89,5 +102,9 @@ def evaluate_workdir(
         title = method.title + (f", penalty {penalty:g}" if penalty else "")
         rows.append(Row(title, role_of(method), found.figures))
     return WorkdirEvaluation(
-        rows, split, config, path=model_dir.parent / f"evaluation_{split}.json"
+        rows,
+        split,
+        config,
+        path=model_dir.parent / f"evaluation_{split}.json",
+        classes=classes,
     )

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from ar_net_jax.checkpoints import save_model
+from ar_net_jax.data.classes import read_class_names
 from ar_net_jax.errors import UserError
-from ar_net_jax.experiment import Config, apply_overrides
+from ar_net_jax.experiment import Config, apply_overrides, with_classes
 from ar_net_jax.inference.model import check_variables, load_config_and_variables
 from ar_net_jax.runtime.storage import local_path, open_storage
 from ar_net_jax.weights.export import (
@@ -30,6 +31,7 @@ def convert(
     method: str | None = None,
     config: Config | None = None,
     overrides: Sequence[str] = (),
+    classes: str | Path | None = None,
 ) -> Config:
     """Converts a model from one form to another.
 
@@ -41,17 +43,23 @@ def convert(
         method: name of a released model's method, where its keys and shapes fit several.
         config: taken instead of the one that is derived from the keys, or comes with the model.
         overrides: changes of single fields, such as `--config.model.num_classes=200`.
+        classes: a file with the names of the model's classes, one to a line; by default the model
+            keeps those that it has.
 
     Returns:
         The config of the converted model.
 
     Raises:
         UserError: an unreadable source, one that does not fit the config, an unsuitable target,
-            or a config that the target cannot express. Nothing is written then.
+            a config that the target cannot express, or a file of other than as many names. Nothing
+            is written then.
     """
     target = local_path("--to", to)
     _check_target(target)
     config, variables = _read(open_storage(source), method, config, overrides)
+    if classes is not None:
+        outputs = config.build_method().config.num_classes
+        config = with_classes(config, read_class_names(classes, outputs))
     if target.name.endswith(SAFETENSORS):
         save_safetensors(target, config, variables)
     elif target.name.endswith(RELEASED):

@@ -4,7 +4,7 @@ exported = jax.export.deserialize(Path("model.stablehlo").read_bytes())
 answer = jax.jit(exported.call)(frames)
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from etils import epath
 from jax import export, lax
 
 from ar_net_jax import backbones
+from ar_net_jax.data.classes import told_names
 from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config
 from ar_net_jax.inference.chunks import plan_chunks
@@ -138,7 +139,7 @@ def describe_export(config: Config, options: ExportOptions) -> dict[str, Any]:
         "format": "jax.export",
         "platforms": list(options.platforms),
         "method": config.method,
-        "num_classes": model.num_classes,
+        "num_classes": method.config.num_classes,
         "inputs": {
             "frames": {
                 "dtype": "uint8",
@@ -147,7 +148,7 @@ def describe_export(config: Config, options: ExportOptions) -> dict[str, Any]:
             }
         },
         "outputs": {
-            "logits": {"dtype": "float32", "shape": [batch, model.num_classes]},
+            "logits": {"dtype": "float32", "shape": [batch, method.config.num_classes]},
             "actions": {"dtype": "int32", "shape": [batch, length]},
             "gflops": {"dtype": "float32", "shape": [batch]},
         },
@@ -192,8 +193,6 @@ def export_to_files(
     config: Config,
     variables: Any,
     options: ExportOptions,
-    *,
-    class_names: Sequence[str],
 ) -> ExportedFiles:
     """Writes a model's program, and beside it `OUTPUT.json`: see `describe_export`.
 
@@ -202,7 +201,6 @@ def export_to_files(
         config: of the model.
         variables: that fit it.
         options: what is to be fixed.
-        class_names: of the model.
 
     Raises:
         UserError: as `check_targets` and `export_model`, or a file cannot be written.
@@ -210,7 +208,7 @@ def export_to_files(
     files = check_targets(output)
     facts = {
         **describe_export(config, options),
-        "classes": list(class_names),
+        "classes": told_names(config),
         "versions": package_versions(),
         "config": config.to_dict(),
     }

@@ -1,8 +1,9 @@
 """A whole training: stage after stage; the same call goes on where an earlier one stopped.
 
 A run lives in its work directory: `stages/<name>/` holds the variables and the record of a finished
-stage, `checkpoints/<name>/` the state of the stage that is under way, `model/` the finished model.
-All processes of a job share the directory; the first of them writes what is not a checkpoint.
+stage, `checkpoints/<name>/` the state of the stage that is under way, `model/` the finished model,
+`config.json` and `data.json` what the run was begun with. All processes of a job share the
+directory; the first of them writes what is not a checkpoint.
 """
 
 import contextlib
@@ -19,13 +20,11 @@ from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config
 from ar_net_jax.runtime.distributed import is_first, wait_for_all
 from ar_net_jax.runtime.preemption import PreemptionHandler
-from ar_net_jax.runtime.storage import write_whole
 from ar_net_jax.training.log import Reporting
+from ar_net_jax.training.record import begin, take_classes_for_run, write_json
 from ar_net_jax.training.stage import Run, StageRecord, run_stage
 
 _STAGE_RECORD = "stage.json"
-# Fields of config.data that decide how the same examples are read; they may change within a run.
-_HOW_TO_READ = ("source_dir", "data_dir", "num_threads", "num_workers")
 
 
 def train(
@@ -40,7 +39,8 @@ def train(
 ) -> epath.Path:
     """Trains a model through all stages, or resumes where an earlier call stopped.
 
-    All processes of a job must call this.
+    The model gets the classes of the training videos: their number, where the config leaves it
+    open, and their names. All processes of a job must call this.
 
     Args:
         config: of the run.
@@ -56,13 +56,16 @@ def train(
         The directory of the finished model, or that of the stage `until`.
 
     Raises:
-        UserError: the config asks for what the data or the work directory cannot give, a record
-            is damaged, the loss is no longer finite, or a checkpoint cannot be written.
+        UserError: the config asks for what the data or the work directory cannot give, the videos
+            are not those that the run began with, a record is damaged, the loss is no longer
+            finite, or a checkpoint cannot be written.
         Preempted: the machine is to be given up; the last step is saved.
     """
     workdir = epath.Path(workdir)
     model_dir = workdir / "model"
-    _check_workdir(config, workdir)
+    names, where = train_split.class_names, f"data set '{config.data.name}'"
+    config = take_classes_for_run(config, workdir, names, where)
+    begin(config, workdir, train_split, validation_split)
     if holds_model(model_dir):
         return model_dir
     variables = load_model(config.init_from)[0] if config.init_from else None
@@ -105,36 +108,9 @@ def _finished_stage(
         variables, record = run_stage(run, index, variables, handed_on)
         save_model(stage_dir, variables, run.config.to_dict())
         if is_first():
-            _write_json(stage_dir / _STAGE_RECORD, record.to_dict())
+            write_json(stage_dir / _STAGE_RECORD, record.to_dict())
         wait_for_all(f"end of stage {name}")
     return stage_dir
-
-
-def _check_workdir(config: Config, workdir: epath.Path) -> None:
-    """Writes the config into a new work directory; refuses one that holds another run."""
-    if not config.stage_order:
-        raise UserError("config.stage_order: names no stage, so there is nothing to train")
-    path = workdir / "config.json"
-    if is_first() and not path.exists():
-        workdir.mkdir(parents=True, exist_ok=True)
-        _write_json(path, config.to_dict())
-    wait_for_all("config of the run")
-    if not path.exists():
-        raise UserError(
-            f"{workdir}: what the first process has written there is not seen by this one; "
-            "--workdir must be a directory that all processes share"
-        )
-    before, now = Config.from_dict(json.loads(path.read_text())).to_dict(), config.to_dict()
-    for values in (before, now):
-        # Of code, a change is a warning that reading the config gave.
-        del values["code"]
-        values["data"] = {k: v for k, v in values["data"].items() if k not in _HOW_TO_READ}
-    changed = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
-    if changed:
-        raise UserError(
-            f"{workdir} holds a run with another config (different: {', '.join(changed)}); "
-            "choose another --workdir, or remove that one to start over"
-        )
 
 
 @contextlib.contextmanager
@@ -149,8 +125,3 @@ def _full_disk_explained(workdir: epath.Path) -> Iterator[None]:
             f"{workdir}: cannot be written to ({error.strerror}); the last checkpoint is kept. "
             "See that there is space, then run the same command to go on from it"
         ) from error
-
-
-def _write_json(path: epath.Path, value: Any) -> None:
-    """Writes a record in one move, for the next call to read."""
-    write_whole(path, json.dumps(value, indent=2))

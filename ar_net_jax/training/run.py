@@ -1,9 +1,12 @@
 """A whole training from its config: data prepared, splits opened, all stages run."""
 
+from dataclasses import replace
+
 from clu import parameter_overview
 from etils import epath
 
-from ar_net_jax.data.splits import open_split, prepare_data
+from ar_net_jax.data.source import VideoSource
+from ar_net_jax.data.splits import data_home, list_classes, prepare_data, with_absolute_paths
 from ar_net_jax.experiment import Config
 from ar_net_jax.runtime.compilation import keep_compiled_programs
 from ar_net_jax.runtime.distributed import is_first
@@ -11,6 +14,7 @@ from ar_net_jax.runtime.processes import first_process_first
 from ar_net_jax.runtime.storage import open_storage, write_whole
 from ar_net_jax.training.log import Reporting
 from ar_net_jax.training.loop import train
+from ar_net_jax.training.record import check_config, take_classes_for_run
 from ar_net_jax.weights.pretrained import pretrained_variables
 
 
@@ -35,21 +39,25 @@ def run_training(
         The directory of the finished model.
 
     Raises:
-        UserError: as `prepare_data`, `open_split`, `pretrained_variables` and `train`.
+        UserError: the data has other classes than the config asks for; and as `prepare_data`,
+            `pretrained_variables` and `train`.
         Preempted: the machine is to be given up; the last step is saved.
     """
     workdir, progress = open_storage(workdir), progress and is_first()
     keep_compiled_programs(workdir / "compiled")
+    config = replace(config, data=with_absolute_paths(config.data))
+    home = data_home(config.data, workdir)
+    # Before anything is decoded or downloaded.
+    where = config.data.source_dir or f"data set '{config.data.name}'"
+    config = take_classes_for_run(config, workdir, list_classes(config.data, home), where)
+    check_config(config, workdir)
     if not (workdir / "checkpoints").exists():
         pretrained_variables(config)  # An error shows before the data is prepared.
     splits = ("train", "validation")
-    data_dir = first_process_first(
-        lambda: prepare_data(config.data, workdir, needed=splits, progress=progress),
-        "prepare data",
+    folder = first_process_first(
+        lambda: prepare_data(config.data, home, needed=splits, progress=progress), "prepare data"
     )
-    train_split, validation = (
-        open_split(config.data, data_dir, split, config.model.num_classes) for split in splits
-    )
+    train_split, validation = (VideoSource(folder, split) for split in splits)
     if is_first() and not (workdir / "config.json").exists():
         _write_parameters(config, workdir)
     return train(config, workdir, train_split, validation, progress=progress, reporting=reporting)

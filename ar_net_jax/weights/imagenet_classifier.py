@@ -11,7 +11,7 @@ from ar_net_jax import backbones
 from ar_net_jax.config.pretrained import PretrainedConfig
 from ar_net_jax.costs.network import Network
 from ar_net_jax.errors import UserError
-from ar_net_jax.experiment import Config, apply_overrides
+from ar_net_jax.experiment import Config, apply_overrides, with_outputs
 from ar_net_jax.methods.uniform import Uniform
 from ar_net_jax.weights.files import read_state
 from ar_net_jax.weights.identify import identify
@@ -63,7 +63,7 @@ def import_classifier(
         model |= {"padding": trained.paddings[0], "norm": trained.norm}
     if config is None:
         config = Config.from_dict({"method": Uniform.name, "model": model})
-    config = apply_overrides(config, overrides)
+    config = with_outputs(apply_overrides(config, overrides), kernel.shape[1])
     if method not in (None, config.method):
         raise UserError(f"--as {method}: the model is one of '{config.method}'; {_ALTERNATIVE}")
     network = _only_network(config, name, kernel.shape[1])

@@ -19,10 +19,10 @@ from jaxtyping import UInt8
 from ar_net_jax.data.embedded.plan import SPLITS, EmbeddedSpec, plan_video, video_rng
 from ar_net_jax.data.embedded.scene import draw_frames
 from ar_net_jax.data.workers import exit_with_parent
-from ar_net_jax.errors import UserError
+from ar_net_jax.errors import UserError, first_few
 from ar_net_jax.runtime.storage import write_whole
 
-__all__ = ["EmbeddedSpec", "frame_kinds", "make", "write_video"]
+__all__ = ["EmbeddedSpec", "drawn_spec", "frame_kinds", "make", "write_video"]
 
 _WORKERS = 2
 _MARKER = "finished.json"
@@ -86,7 +86,40 @@ def _finished(directory: Path, spec: EmbeddedSpec) -> bool:
         return False
 
 
-def _clear(directory: Path) -> None:
+def drawn_spec(directory: str | Path) -> EmbeddedSpec | None:
+    """What is drawn in a folder, in full or in part; None where that is nothing, or not known."""
+    for name in (_MARKER, _UNFINISHED):
+        try:
+            values: dict[str, Any] = json.loads((Path(directory) / name).read_text())
+            del values["drawing"]
+            fields: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+            }
+            return EmbeddedSpec(**fields)
+        except (OSError, ValueError, KeyError, TypeError):
+            # None there, or one of a version that drew by other rules.
+            continue
+    return None
+
+
+def _refuse_another(directory: Path, spec: EmbeddedSpec) -> None:
+    """Raises UserError if videos of another spec are there: they may be those of a model."""
+    found = drawn_spec(directory) if (directory / _MARKER).exists() else None
+    if found is None or found == spec:
+        return
+    here, asked = dataclasses.asdict(found), dataclasses.asdict(spec)
+    told = [
+        f"{name} {here[name]} there, {asked[name]} asked for"
+        for name in here
+        if here[name] != asked[name]
+    ]
+    raise UserError(
+        f"{directory}: holds embedded videos of another spec ({first_few(told)}); choose another "
+        "folder (config.data.data_dir, or --workdir), or remove this one"
+    )
+
+
+def _clear(directory: Path, spec: EmbeddedSpec) -> None:
     """Removes what an earlier call left, and nothing that is not ours."""
     ours = (directory / _MARKER).exists() or (directory / _UNFINISHED).exists()
     taken = [split for split in SPLITS if (directory / split).exists()]
@@ -96,7 +129,7 @@ def _clear(directory: Path) -> None:
             "choose another folder"
         )
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / _UNFINISHED).touch()
+    write_whole(directory / _UNFINISHED, json.dumps(_marker(spec), indent=1))
     (directory / _MARKER).unlink(missing_ok=True)
     for split in SPLITS:
         shutil.rmtree(directory / split, ignore_errors=True)
@@ -123,16 +156,18 @@ def make(directory: str | Path, spec: EmbeddedSpec | None = None, progress: bool
 
     Args:
         directory: where to write; made if missing.
-        spec: what to draw; the default set when None.
+        spec: what to draw; when None what is drawn there already, else the default set.
         progress: whether to show a progress bar.
 
     Raises:
-        UserError: the folder holds a split that is not from here.
+        UserError: the folder holds a split that is not from here, or a set of another spec.
     """
-    directory, spec = Path(directory), spec or EmbeddedSpec()
+    directory = Path(directory)
+    spec = spec or drawn_spec(directory) or EmbeddedSpec()
     if _finished(directory, spec):
         return
-    _clear(directory)
+    _refuse_another(directory, spec)
+    _clear(directory, spec)
     jobs = [(split, i) for split in SPLITS for i in range(getattr(spec, split))]
     work = functools.partial(_make_one, directory, spec)
     # Spawned, because forking a process in which JAX runs threads can hang.

@@ -8,7 +8,7 @@ from flax.traverse_util import flatten_dict
 
 from ar_net_jax.backbones.layouts import COUNTER, Entry
 from ar_net_jax.errors import UserError
-from ar_net_jax.experiment import Config, apply_overrides
+from ar_net_jax.experiment import Config, apply_overrides, with_outputs
 from ar_net_jax.methods import Method
 from ar_net_jax.methods.released import LISTED, LITE, SINGLE, Contents, parts_of
 from ar_net_jax.weights.released.config import REMEDY, derive_config, read_contents
@@ -59,6 +59,9 @@ def import_released(
         config = apply_overrides(config, overrides)
         if method not in (None, config.method):
             raise UserError(f"--as {method}: the config given is of method '{config.method}'")
+    # Where neither the config nor the file tells, the method's own number.
+    outputs = contents.num_classes or config.build_method().config.num_classes
+    config = with_outputs(config, outputs)
     return config, _variables(config.build_method(), contents, arrays)
 
 
