@@ -8,8 +8,8 @@ import pytest
 
 from ar_net_jax.cli.main import main
 from ar_net_jax.config.data import DataConfig
-from ar_net_jax.data import registry
 from ar_net_jax.data.embedded.builder import write_video
+from ar_net_jax.data.source import VideoSource
 from ar_net_jax.data.splits import prepare_data
 from ar_net_jax.errors import UserError
 
@@ -37,8 +37,8 @@ def _report(root: Path) -> dict:
 
 def test_a_split_called_val_is_the_validation_split(tmp_path: Path) -> None:
     _videos(tmp_path / "V", "train/run", "val/run", count=2)
-    data_dir = _prepare(tmp_path / "V")
-    assert len(registry.open_split("video_folder", "validation", data_dir=data_dir)) == 2
+    folder = _prepare(tmp_path / "V")
+    assert len(VideoSource(folder, "validation")) == 2
     assert "the split 'val' is taken as 'validation'" in _report(tmp_path / "V")["notes"]
 
 
@@ -65,10 +65,10 @@ def test_what_is_not_split_can_be(tmp_path: Path, form: str) -> None:
         (root / "classes.txt").write_text("jump\nrun\n")
         rows = [f"{label}/{i}.mp4,{label}\n" for label in ("run", "jump") for i in range(5)]
         (root / "all.csv").write_text("".join(rows))
-    data_dir = _prepare(root, validation_share=0.4)
+    folder = _prepare(root, validation_share=0.4)
     names = {}
     for split, count in (("train", 6), ("validation", 4)):
-        source = registry.open_split("video_folder", split, data_dir=data_dir)
+        source = VideoSource(folder, split)
         assert len(source) == count and source.class_names == ["jump", "run"]
         labels = [int(source[i]["labels"][0]) for i in range(count)]
         assert sorted(labels) == [0] * (count // 2) + [1] * (count // 2)
@@ -116,8 +116,8 @@ def test_missing_files_of_a_list_count_by_split(tmp_path: Path) -> None:
     message = r"1 of 2 videos of validation are missing.*max_missing_share=0\.4.*clips/4\.mp4"
     with pytest.raises(UserError, match=message):
         _prepare(root, max_missing_share=0.4)
-    data_dir = _prepare(root, max_missing_share=0.5)
-    assert len(registry.open_split("video_folder", "validation", data_dir=data_dir)) == 1
+    folder = _prepare(root, max_missing_share=0.5)
+    assert len(VideoSource(folder, "validation")) == 1
     (left,) = _report(root)["left_out"]
     assert left["name"] == "clips/4.mp4" and left["missing"]
 
