@@ -161,7 +161,8 @@ def _configure(
 def _build(name: str, source_dir: Path, data_dir: Path, options: dict[str, Any], job: Job) -> Path:
     """Builds a data set if it is not there; returns its folder."""
     with _quiet_tfds():
-        builder, used = _configure(name, source_dir, data_dir, options)
+        # Absolute: processes that share the work may be started in another folder.
+        builder, used = _configure(name, source_dir.absolute(), data_dir, options)
         found = look(builder)
         config = dataclasses.replace(builder.builder_config, name=fingerprint(used, found))
         builder = type(builder)(data_dir=data_dir, config=config)
