@@ -89,7 +89,7 @@ def test_what_was_finished_is_kept_and_the_rest_done_once(tmp_path: Path) -> Non
                 yield shard, record
                 if len(written) == count:
                     # As a writer leaves it that is killed in the middle.
-                    (folder / "frames" / f".{shards[-1].file_name}.new").write_bytes(b"half")
+                    (folder / "frames" / f".{shards[-1].file_name}.ab.new").write_bytes(b"half")
                     raise _Killed
 
         return write
@@ -122,7 +122,7 @@ def test_a_kill_while_the_index_is_put_in_place_loses_nothing(tmp_path: Path) ->
     """
     command = [sys.executable, "-c", textwrap.dedent(program)]
     assert subprocess.run(command, cwd=ROOT, stderr=subprocess.DEVNULL).returncode == 7
-    assert len(list((tmp_path / "data").rglob("incomplete.*/frames/*"))) == 4
+    assert len(list((tmp_path / "data").rglob("incomplete.*/frames/*_record*"))) == 4
 
     def write_nothing(builder, folder: Path, shards: list[Shard]) -> Iterator[tuple]:
         assert not shards, "all was finished"

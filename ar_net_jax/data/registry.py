@@ -177,7 +177,8 @@ def _build(
 ) -> Path:
     """Builds a data set if it is not there; returns its folder."""
     with _quiet_tfds():
-        builder, used = _configure(name, source_dir, data_dir, options)
+        # Absolute: processes that share the work may be started in another folder.
+        builder, used = _configure(name, source_dir.absolute(), data_dir, options)
         found = look(builder)
         check_splits(found.listing, needed, builder.root)
         config = dataclasses.replace(builder.builder_config, name=fingerprint(used, found))

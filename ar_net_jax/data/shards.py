@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import json
 import tempfile
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO
@@ -21,7 +22,6 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from ar_net_jax.data.places import find_places
 from ar_net_jax.data.videos import Video
 from ar_net_jax.errors import UserError
-from ar_net_jax.runtime.storage import write_whole
 
 # Bytes of video files, or of frames in folders, that go into one frame file: a minute's work.
 _SHARD_BYTES = 32 * 2**20
@@ -193,7 +193,7 @@ class Work:
         stored: list[StoredVideo] = []
         failed: list[tuple[str, str]] = []
         path = self.frames / shard.file_name
-        fresh = path.with_name(f".{path.name}.new")
+        fresh = _fresh(path)
         writer: ArrayRecordWriter | None = None
         written: list[int] = []
         try:
@@ -214,16 +214,27 @@ class Work:
             if writer is not None:
                 writer.close()
                 places = places_file_name(shard.split, shard.number, shard.count)
-                write_whole(self.frames / places, find_places(fresh, written).tobytes())
+                _put(self.frames / places, find_places(fresh, written).tobytes())
                 fresh.replace(path)
         finally:
             fresh.unlink(missing_ok=True)
         record = ShardRecord(tuple(stored), tuple(failed))
-        write_whole(self._record_path(shard), json.dumps(dataclasses.asdict(record)))
+        _put(self._record_path(shard), json.dumps(dataclasses.asdict(record)).encode())
         return record
 
     def _record_path(self, shard: Shard) -> Path:
         return self._records / f"{shard.file_name}.json"
+
+
+def _fresh(path: Path) -> Path:
+    """A new name beside a file: a runner of Beam may give one shard to two workers at once."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.new")
+
+
+def _put(path: Path, content: bytes) -> None:
+    fresh = _fresh(path)
+    fresh.write_bytes(content)
+    fresh.replace(path)
 
 
 def _spool(
