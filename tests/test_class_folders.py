@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ar_net_jax.data.catalogue import Catalogue
-from ar_net_jax.data.class_folders import list_class_folders
-from ar_net_jax.data.video_files import find_files, why_no_video
+from ar_net_jax.data.listing.catalogue import Catalogue
+from ar_net_jax.data.listing.class_folders import list_class_folders
+from ar_net_jax.data.listing.video_files import find_files, why_no_video
 from ar_net_jax.errors import UserError
 
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ar_net_jax.data.lists import read_classes, read_lines, read_rows, read_text
-from ar_net_jax.data.names import class_name, text_of
-from ar_net_jax.data.split_names import hold_out, name_splits
-from ar_net_jax.data.video_lists import list_rows
+from ar_net_jax.data.listing.lists import read_classes, read_lines, read_rows, read_text
+from ar_net_jax.data.listing.names import class_name, text_of
+from ar_net_jax.data.listing.split_names import hold_out, name_splits
+from ar_net_jax.data.listing.video_lists import list_rows
 from ar_net_jax.errors import UserError
 
 ENCODINGS = {

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from ar_net_jax.data import registry
-from ar_net_jax.data.catalogue import Catalogue
 from ar_net_jax.data.embedded.builder import write_video
-from ar_net_jax.data.official_files import read_activitynet, read_fcvid, read_kinetics
+from ar_net_jax.data.listing.catalogue import Catalogue
+from ar_net_jax.data.listing.official_files import read_activitynet, read_fcvid, read_kinetics
 from ar_net_jax.errors import UserError
 
 

@@ -10,7 +10,7 @@ from array_record.python.array_record_module import ArrayRecordReader, ArrayReco
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ar_net_jax.data.places import find_places, read_record
+from ar_net_jax.data.storing.places import find_places, read_record
 
 # Around the lengths at which a record, with the 40 bytes before it, ends at the end of a block.
 LENGTHS = st.one_of(

@@ -20,8 +20,8 @@ from PIL import Image
 from ar_net_jax.cli.main import main
 from ar_net_jax.data import registry
 from ar_net_jax.data.embedded.builder import write_video
-from ar_net_jax.data.prepare import write_locally
-from ar_net_jax.data.shards import Shard, Work, plan_shards
+from ar_net_jax.data.storing.prepare import write_locally
+from ar_net_jax.data.storing.shards import Shard, Work, plan_shards
 from ar_net_jax.data.videos import Video
 from ar_net_jax.errors import UserError
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ar_net_jax.data import registry
-from ar_net_jax.data.beam import pipeline_options, write_with_beam
 from ar_net_jax.data.embedded.builder import write_video
+from ar_net_jax.data.storing.beam import pipeline_options, write_with_beam
 from ar_net_jax.errors import UserError
 
 TWO_WORKERS = "runner=DirectRunner,direct_num_workers=2,direct_running_mode=multi_processing"

@@ -13,8 +13,14 @@ from PIL import Image
 from test_stored_frames import write_index
 
 from ar_net_jax.data.pipeline import train_batches
-from ar_net_jax.data.shards import Shard, StoredVideo, Work, frame_file_name, places_file_name
 from ar_net_jax.data.source import VideoSource
+from ar_net_jax.data.storing.shards import (
+    Shard,
+    StoredVideo,
+    Work,
+    frame_file_name,
+    places_file_name,
+)
 from ar_net_jax.data.videos import Video
 
 VIDEOS, FRAMES, BATCH, PROCESSES = 15_000, 3_500, 16, 8

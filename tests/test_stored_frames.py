@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ar_net_jax.data import frames as frames_module
 from ar_net_jax.data.builder import VideoBuilder, VideoConfig
-from ar_net_jax.data.frames import FrameFiles, StoredFrames
 from ar_net_jax.data.sampling import eval_indices
-from ar_net_jax.data.shards import Shard, StoredVideo, Work
 from ar_net_jax.data.source import VideoSource
+from ar_net_jax.data.storing import frames as frames_module
+from ar_net_jax.data.storing.frames import FrameFiles, StoredFrames
+from ar_net_jax.data.storing.shards import Shard, StoredVideo, Work
 from ar_net_jax.data.videos import Video
 
 

@@ -21,7 +21,7 @@ from ar_net_jax.errors import UserError
 
 if TYPE_CHECKING:
     from ar_net_jax.config.data import DataConfig
-    from ar_net_jax.data.prepare import Writer
+    from ar_net_jax.data.storing.prepare import Writer
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -95,8 +95,8 @@ def _data_config(flags: argparse.Namespace, overrides: Sequence[str]) -> "DataCo
 
 
 def _writer(flags: argparse.Namespace) -> "Writer":
-    from ar_net_jax.data.beam import pipeline_options, write_with_beam
-    from ar_net_jax.data.prepare import write_locally
+    from ar_net_jax.data.storing.beam import pipeline_options, write_with_beam
+    from ar_net_jax.data.storing.prepare import write_locally
 
     if flags.beam_pipeline_options is None:
         return write_locally(flags.processes)

@@ -13,7 +13,7 @@ from PIL import Image
 from tensorflow_datasets.core.writer import ExampleWriter
 from tensorflow_datasets.proto import tf_example_pb2
 
-from ar_net_jax.data.shards import StoredVideo, identity
+from ar_net_jax.data.storing.shards import StoredVideo, identity
 from ar_net_jax.data.videos import LeftOut, Listing, Video
 from ar_net_jax.errors import UserError
 
@@ -58,7 +58,7 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
 
     A subclass lists its videos and classes and encodes a video's frames; the rest is here. What
     TFDS writes is the index of the videos, one example each; their frames lie in files beside it
-    (see `data.shards`). Works without TensorFlow.
+    (see `data.storing.shards`). Works without TensorFlow.
     """
 
     # 1.0.0 kept all frames of a video in one record.

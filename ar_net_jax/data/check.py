@@ -7,10 +7,10 @@ from typing import Any
 import tqdm
 
 from ar_net_jax.data.builder import VideoBuilder
-from ar_net_jax.data.pool import Pulse, choose_processes, run_jobs
-from ar_net_jax.data.prepare import Found
 from ar_net_jax.data.report import Report
-from ar_net_jax.data.shards import reason_of
+from ar_net_jax.data.storing.pool import Pulse, choose_processes, run_jobs
+from ar_net_jax.data.storing.prepare import Found
+from ar_net_jax.data.storing.shards import reason_of
 from ar_net_jax.data.video_probe import VideoProbe, probe_video
 from ar_net_jax.data.videos import LeftOut, Video
 from ar_net_jax.errors import UserError

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from ar_net_jax.data.builder import VideoConfig
-from ar_net_jax.data.catalogue import Catalogue, CatalogueBuilder
 from ar_net_jax.data.frame_folder import find_frames, read_frame
-from ar_net_jax.data.lists import read_classes, read_lines
-from ar_net_jax.data.names import text_of
-from ar_net_jax.data.official_files import Entry
-from ar_net_jax.data.official_videos import list_official
+from ar_net_jax.data.listing.catalogue import Catalogue, CatalogueBuilder
+from ar_net_jax.data.listing.lists import read_classes, read_lines
+from ar_net_jax.data.listing.names import text_of
+from ar_net_jax.data.listing.official_files import Entry
+from ar_net_jax.data.listing.official_videos import list_official
 from ar_net_jax.data.video_encoding import encode_video
 from ar_net_jax.data.videos import Video
 from ar_net_jax.errors import UserError

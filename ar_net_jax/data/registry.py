@@ -20,7 +20,9 @@ from ar_net_jax.data.check import Check
 from ar_net_jax.data.check import check as check_videos
 from ar_net_jax.data.embedded import builder as embedded
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
-from ar_net_jax.data.prepare import (
+from ar_net_jax.data.report import REPORT
+from ar_net_jax.data.source import VideoSource
+from ar_net_jax.data.storing.prepare import (
     Job,
     Writer,
     build,
@@ -30,8 +32,6 @@ from ar_net_jax.data.prepare import (
     look,
     write_locally,
 )
-from ar_net_jax.data.report import REPORT
-from ar_net_jax.data.source import VideoSource
 from ar_net_jax.errors import UserError
 from ar_net_jax.runtime.storage import write_whole
 
@@ -225,7 +225,7 @@ def prepare(
         needed: splits without which nothing is prepared.
         progress: whether to show a progress bar, and to tell what was left out.
         write: shares the work out: `write_locally` among a chosen number of processes,
-            `data.beam.write_with_beam` among machines; None for as many processes as cores.
+            `data.storing.beam.write_with_beam` among machines; None for as many processes as cores.
         spec: of the embedded data set; None for what is drawn there already, else the default.
         **options: fields of the builder's config.
 

@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 from tensorflow_datasets.proto import tf_example_pb2
 
-from ar_net_jax.data.frames import FrameFiles, StoredFrames
+from ar_net_jax.data.storing.frames import FrameFiles, StoredFrames
 from ar_net_jax.errors import UserError
 
 FRAMES = "frames"

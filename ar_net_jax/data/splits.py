@@ -12,7 +12,7 @@ from ar_net_jax.data import registry
 from ar_net_jax.data.check import Check
 from ar_net_jax.data.embedded.builder import drawn_spec
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
-from ar_net_jax.data.prepare import Writer
+from ar_net_jax.data.storing.prepare import Writer
 from ar_net_jax.errors import UserError
 from ar_net_jax.runtime.storage import is_remote, local_path
 

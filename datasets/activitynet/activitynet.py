@@ -1,7 +1,7 @@
 """TensorFlow Datasets builder for ActivityNet-v1.3."""
 
-from ar_net_jax.data.official_files import Entry, read_activitynet
-from ar_net_jax.data.official_videos import listed_classes
+from ar_net_jax.data.listing.official_files import Entry, read_activitynet
+from ar_net_jax.data.listing.official_videos import listed_classes
 from ar_net_jax.data.paper_sets import PaperSetBuilder
 
 _OFFICIAL = "activity_net.v1-3.min.json"

@@ -1,6 +1,6 @@
 """TensorFlow Datasets builder for FCVID."""
 
-from ar_net_jax.data.official_files import Entry, read_fcvid
+from ar_net_jax.data.listing.official_files import Entry, read_fcvid
 from ar_net_jax.data.paper_sets import PaperSetBuilder
 from ar_net_jax.errors import UserError
 

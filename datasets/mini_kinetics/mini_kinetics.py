@@ -1,7 +1,7 @@
 """TensorFlow Datasets builder for Mini-Kinetics."""
 
-from ar_net_jax.data.official_files import Entry, is_kinetics, read_kinetics
-from ar_net_jax.data.official_videos import listed_classes
+from ar_net_jax.data.listing.official_files import Entry, is_kinetics, read_kinetics
+from ar_net_jax.data.listing.official_videos import listed_classes
 from ar_net_jax.data.paper_sets import PaperSetBuilder
 
 _NUM_CLASSES = 200

@@ -4,11 +4,11 @@ import dataclasses
 from collections.abc import Iterator
 
 from ar_net_jax.data.builder import VideoConfig
-from ar_net_jax.data.catalogue import Catalogue, CatalogueBuilder
-from ar_net_jax.data.class_folders import list_class_folders
-from ar_net_jax.data.lists import read_classes
+from ar_net_jax.data.listing.catalogue import Catalogue, CatalogueBuilder
+from ar_net_jax.data.listing.class_folders import list_class_folders
+from ar_net_jax.data.listing.lists import read_classes
+from ar_net_jax.data.listing.video_lists import list_rows
 from ar_net_jax.data.video_encoding import encode_video
-from ar_net_jax.data.video_lists import list_rows
 from ar_net_jax.data.videos import Video
 from ar_net_jax.errors import UserError
 

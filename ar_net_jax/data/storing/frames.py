@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
 
-from ar_net_jax.data.places import read_record
-from ar_net_jax.data.shards import frame_file_name, places_file_name
+from ar_net_jax.data.storing.places import read_record
+from ar_net_jax.data.storing.shards import frame_file_name, places_file_name
 
 _MOST_OPEN = 4096
 

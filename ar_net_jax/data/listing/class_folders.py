@@ -4,10 +4,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ar_net_jax.data.catalogue import Catalogue
-from ar_net_jax.data.names import class_name, text_of
-from ar_net_jax.data.split_names import name_splits, usual_split
-from ar_net_jax.data.video_files import Other, find_videos, list_folder, why_no_video
+from ar_net_jax.data.listing.catalogue import Catalogue
+from ar_net_jax.data.listing.names import class_name, text_of
+from ar_net_jax.data.listing.split_names import name_splits, usual_split
+from ar_net_jax.data.listing.video_files import Other, find_videos, list_folder, why_no_video
 from ar_net_jax.data.videos import Video
 from ar_net_jax.errors import UserError, first_few
 

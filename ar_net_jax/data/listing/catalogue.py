@@ -5,8 +5,8 @@ import functools
 from collections.abc import Iterable
 
 from ar_net_jax.data.builder import VideoBuilder
+from ar_net_jax.data.listing.split_names import hold_out
 from ar_net_jax.data.report import reasons
-from ar_net_jax.data.split_names import hold_out
 from ar_net_jax.data.videos import LeftOut, Listing, Video
 from ar_net_jax.errors import UserError, first_few
 

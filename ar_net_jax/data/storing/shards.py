@@ -2,7 +2,7 @@
 
 A frame file, `<split>.array_record-KKKKK-of-NNNNN`, holds the frames of a run of videos one after
 the other, as JPEG bytes, each read by itself; `<split>.places-KKKKK-of-NNNNN` beside it tells where
-each lies (see `data.places`). Which videos go into which file follows from the listing alone, so
+each lies (see `places`). Which videos go into which file follows from the listing alone, so
 that however the work is shared out, and however often it is taken up again, the files are the same
 to the last bit. To write one is the unit of work: a file is there in full or not at all, and until
 the data set is whole, a record tells of its videos, the last thing written.
@@ -19,7 +19,7 @@ from typing import IO
 
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from ar_net_jax.data.places import find_places
+from ar_net_jax.data.storing.places import find_places
 from ar_net_jax.data.videos import Video
 from ar_net_jax.errors import UserError
 

@@ -12,9 +12,9 @@ from typing import Any
 import cloudpickle
 
 from ar_net_jax.data.builder import VideoBuilder
-from ar_net_jax.data.pool import pack
-from ar_net_jax.data.prepare import Writer, write_shard
-from ar_net_jax.data.shards import Shard, ShardRecord, Work
+from ar_net_jax.data.storing.pool import pack
+from ar_net_jax.data.storing.prepare import Writer, write_shard
+from ar_net_jax.data.storing.shards import Shard, ShardRecord, Work
 from ar_net_jax.errors import UserError, first_line
 from ar_net_jax.runtime.extras import import_extra
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ar_net_jax.data.names import class_name
+from ar_net_jax.data.listing.names import class_name
 from ar_net_jax.errors import UserError, first_few
 
 # The longer marks first: that of UTF-32 begins with that of UTF-16.

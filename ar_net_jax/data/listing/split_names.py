@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ar_net_jax.data.names import text_of
+from ar_net_jax.data.listing.names import text_of
 from ar_net_jax.errors import UserError
 
 _ALIASES = {

@@ -3,10 +3,10 @@
 from collections import Counter
 from pathlib import Path
 
-from ar_net_jax.data.catalogue import Catalogue
-from ar_net_jax.data.names import text_of
-from ar_net_jax.data.official_files import Entry
-from ar_net_jax.data.video_files import VideosByName
+from ar_net_jax.data.listing.catalogue import Catalogue
+from ar_net_jax.data.listing.names import text_of
+from ar_net_jax.data.listing.official_files import Entry
+from ar_net_jax.data.listing.video_files import VideosByName
 from ar_net_jax.data.videos import Video
 from ar_net_jax.errors import UserError, first_few
 

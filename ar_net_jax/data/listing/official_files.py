@@ -9,9 +9,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from ar_net_jax.data.lists import read_lines, read_rows, read_text
-from ar_net_jax.data.names import class_name
-from ar_net_jax.data.split_names import usual_split
+from ar_net_jax.data.listing.lists import read_lines, read_rows, read_text
+from ar_net_jax.data.listing.names import class_name
+from ar_net_jax.data.listing.split_names import usual_split
 from ar_net_jax.errors import UserError
 
 # Written as whole numbers, or as other programs write them anew.

@@ -21,10 +21,10 @@ from typing import Any
 import tqdm
 
 from ar_net_jax.data.builder import VideoBuilder
-from ar_net_jax.data.pool import Pulse, choose_processes, run_jobs
 from ar_net_jax.data.report import REPORT, Report, reasons
-from ar_net_jax.data.shards import Shard, ShardRecord, StoredVideo, Work, plan_shards
 from ar_net_jax.data.source import FRAMES
+from ar_net_jax.data.storing.pool import Pulse, choose_processes, run_jobs
+from ar_net_jax.data.storing.shards import Shard, ShardRecord, StoredVideo, Work, plan_shards
 from ar_net_jax.data.videos import LeftOut, Listing, SourceState, source_state
 from ar_net_jax.errors import UserError
 
