@@ -271,7 +271,12 @@ def test_check_tells_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFi
     before = _contents(tmp_path)
     told = tmp_path / "check.json"
     flags = [f"--source_dir={source}", "--check", "--quiet", f"--json={told}"]
-    main(["prepare", "--name=video_folder", *flags])
+    main(["prepare", "--name=video_folder", "--config.data.max_bad_share=0.9", *flags])
+    allowed = json.loads(told.read_text())
+    assert allowed["refusal"] is None
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["prepare", "--name=video_folder", *flags])
     lines = capsys.readouterr().out.splitlines()
     good = next(line for line in lines if "train/run/0.mp4" in line)
     assert "video h264; 64x48, 12 frames, 3.0 s; 12 frames stored" in good
@@ -281,6 +286,7 @@ def test_check_tells_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFi
     assert "  no videos of walk" in lines
     found = json.loads(told.read_text())
     assert found["splits"]["train"]["classes"]["walk"] == {"found": 2, "used": 0, "left_out": 2}
+    assert "2 of 8 videos are bad" in found["refusal"]
     assert found["videos"][0]["probe"]["streams"][0]["codec"] == "h264"
     told.unlink()
     assert _contents(tmp_path) == before

@@ -3,7 +3,8 @@ r"""Makes a data set ready for training: checks, decodes and stores its videos, 
 `arnet train` does the same at its start; done before, it needs no accelerator, and may be shared
 among machines. What is prepared already is left as it is, and a preparation that was stopped goes
 on from where it was: run the same command again. What is left out, and why, is told at the end and
-in `report.json` beside the data. With --check, every video is decoded and nothing is written.
+in `report.json` beside the data. With --check, every video is decoded and nothing is written;
+the exit status tells whether preparing would succeed.
 
 Examples:
   arnet prepare --name=video_folder --source_dir=VIDEOS --data_dir=DATA
@@ -69,6 +70,8 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
         if flags.json:
             write_json(flags.json, checked.to_json())
         print("\n".join(checked.lines()))
+        if checked.refusal:
+            raise UserError(checked.refusal)
         return
     if not data.data_dir:
         raise UserError("--data_dir: missing; name a directory for the prepared data")

@@ -8,6 +8,7 @@ import tqdm
 
 from ar_net_jax.data.builder import VideoBuilder
 from ar_net_jax.data.report import Report
+from ar_net_jax.data.storing.limits import check_bad, check_missing
 from ar_net_jax.data.storing.pool import Pulse, choose_processes, run_jobs
 from ar_net_jax.data.storing.prepare import Found
 from ar_net_jax.data.storing.shards import reason_of
@@ -57,18 +58,20 @@ class Check:
     Attributes:
         videos: that are listed, in order.
         report: as preparing would make it.
+        refusal: why preparing would end with an error; None where it would not.
     """
 
     videos: Sequence[CheckedVideo]
     report: Report
+    refusal: str | None
 
     def to_json(self) -> dict[str, Any]:
-        """The report as JSON holds it, and `videos` with all that is told of each."""
+        """The report as JSON holds it, `refusal`, and `videos` with all that is told of each."""
         videos = [dataclasses.asdict(video) for video in self.videos]
         for video in videos:
             if video["probe"] is not None:
                 video["probe"]["path"] = str(video["probe"]["path"])
-        return {**self.report.to_json(), "videos": videos}
+        return {**self.report.to_json(), "refusal": self.refusal, "videos": videos}
 
     def lines(self) -> list[str]:
         """A line a video, and the report."""
@@ -84,6 +87,8 @@ def check(
     found: Found,
     made_from: dict[str, Any],
     *,
+    max_bad_share: float,
+    max_missing_share: float,
     processes: int | None = None,
     progress: bool = True,
 ) -> Check:
@@ -93,6 +98,8 @@ def check(
         builder: of the data set.
         found: its videos.
         made_from: as of `Report`.
+        max_bad_share: as of `registry.prepare`.
+        max_missing_share: as of `registry.prepare`.
         processes: to share the work among; None for as many as cores.
         progress: whether to show a progress bar.
 
@@ -128,7 +135,14 @@ def check(
     ]
     all_left_out = [*found.listing.left_out, *left_out]
     report = Report(made_from, classes, used, all_left_out, found.listing.notes)
-    return Check(videos, report)
+    refusal = None
+    try:
+        check_missing(found.listing, max_missing_share, builder.root)
+        bad = [entry for entry in all_left_out if entry.bad]
+        check_bad(found.listing, bad, max_bad_share, builder.root)
+    except UserError as error:
+        refusal = str(error)
+    return Check(videos, report, refusal)
 
 
 def _check(builder: VideoBuilder, job: _Job, pulse: Pulse) -> tuple[int, CheckedVideo]:

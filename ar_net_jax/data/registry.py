@@ -300,6 +300,8 @@ def check(
     name: str,
     *,
     source_dir: str | Path,
+    max_bad_share: float = 0.05,
+    max_missing_share: float = 0.05,
     processes: int | None = None,
     progress: bool = True,
     **options: Any,
@@ -309,6 +311,8 @@ def check(
     Args:
         name: one of `data_set_names()`, but not "embedded".
         source_dir: the videos (or frames and lists).
+        max_bad_share: as of `prepare`.
+        max_missing_share: as of `prepare`.
         processes: to share the work among; None for as many as cores.
         progress: whether to show a progress bar.
         **options: fields of the builder's config.
@@ -327,7 +331,13 @@ def check(
         builder, used = _configure(name, source, source, options)
         made_from = {"data_set": name, "source_dir": str(source.absolute()), **used}
         return check_videos(
-            builder, look(builder), made_from, processes=processes, progress=progress
+            builder,
+            look(builder),
+            made_from,
+            max_bad_share=max_bad_share,
+            max_missing_share=max_missing_share,
+            processes=processes,
+            progress=progress,
         )
 
 

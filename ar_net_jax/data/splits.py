@@ -133,6 +133,8 @@ def check_data(data: DataConfig, *, processes: int | None = None, progress: bool
     return registry.check(
         data.name,
         source_dir=source,
+        max_bad_share=data.max_bad_share,
+        max_missing_share=data.max_missing_share,
         processes=processes,
         progress=progress,
         **_options(data),

@@ -6,13 +6,11 @@ and the next goes on from it. `2.0.0/` appears at the end, in one move, with all
 data set: TFDS's files, `frames/` and the report.
 """
 
-import collections
 import concurrent.futures
 import dataclasses
 import functools
 import hashlib
 import json
-import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,8 +19,9 @@ from typing import Any
 import tqdm
 
 from ar_net_jax.data.builder import VideoBuilder
-from ar_net_jax.data.report import REPORT, Report, reasons
+from ar_net_jax.data.report import REPORT, Report
 from ar_net_jax.data.source import FRAMES
+from ar_net_jax.data.storing.limits import check_bad, check_missing
 from ar_net_jax.data.storing.pool import Pulse, choose_processes, run_jobs
 from ar_net_jax.data.storing.shards import Shard, ShardRecord, StoredVideo, Work, plan_shards
 from ar_net_jax.data.videos import LeftOut, Listing, SourceState, source_state
@@ -140,7 +139,7 @@ def build(
     Raises:
         UserError: too many videos are bad, or all of a split; a worker has died.
     """
-    _check_missing(found.listing, job.max_missing_share, builder.root)
+    check_missing(found.listing, job.max_missing_share, builder.root)
     home = Path(builder.data_path).parent
     work = _take_up(home)
     shards = [
@@ -149,11 +148,12 @@ def build(
         for shard in plan_shards(split, videos, [state.size for state in found.states[split]])
     ]
     records: dict[str, ShardRecord] = {}
-    limit = _BadVideos(found.listing, job.max_bad_share, builder.root)
+    bad = [entry for entry in found.listing.left_out if entry.bad]
     for shard in shards:
         if record := work.record(shard):
             records[shard.file_name] = record
-            limit.add(shard, record)
+            bad += _failures(found.listing, shard, record)
+    check_bad(found.listing, bad, job.max_bad_share, builder.root)
     pending = [shard for shard in shards if shard.file_name not in records]
     # Bytes, for what is left takes time by them more than by the number of videos.
     with tqdm.tqdm(
@@ -167,7 +167,8 @@ def build(
         for shard, record in job.write(builder, work.folder, pending):
             records[shard.file_name] = record
             bar.update(shard.size)
-            limit.add(shard, record)
+            bad += _failures(found.listing, shard, record)
+            check_bad(found.listing, bad, job.max_bad_share, builder.root)
     stored = _by_split(shards, records, builder.root)
     report = _report(found.listing, made_from, shards, records)
 
@@ -218,42 +219,6 @@ def check_splits(listing: Listing, needed: Sequence[str], root: Path) -> None:
                 else ""
             )
             raise UserError(f"{root}: has no videos of the split {split!r} (only {there}){remedy}")
-
-
-def _check_missing(listing: Listing, allowed: float, root: Path) -> None:
-    missing = collections.Counter(entry.split for entry in listing.left_out if entry.missing)
-    for split, count in missing.items():
-        total = count + len(listing.splits.get(split, ()))
-        if count > allowed * total:
-            entries = [entry for entry in listing.left_out if entry.missing]
-            named = "; ".join(reasons([entry for entry in entries if entry.split == split]))
-            raise UserError(
-                f"{root}: {count} of {total} videos of {split} are missing, more than "
-                f"max_missing_share={allowed:g} allows: {named}; to go on without them, give "
-                f"--config.data.max_missing_share={math.ceil(100 * count / total) / 100:g}"
-            )
-
-
-class _BadVideos:
-    """Ends the work when more videos are bad than may be."""
-
-    def __init__(self, listing: Listing, allowed: float, root: Path) -> None:
-        self._listing, self._allowed, self._root = listing, allowed, root
-        self._bad = [entry for entry in listing.left_out if entry.bad]
-        self._total = len(self._bad) + sum(map(len, listing.splits.values()))
-        self._check()
-
-    def add(self, shard: Shard, record: ShardRecord) -> None:
-        self._bad += _failures(self._listing, shard, record)
-        self._check()
-
-    def _check(self) -> None:
-        if len(self._bad) > self._allowed * self._total:
-            raise UserError(
-                f"{self._root}: {len(self._bad)} of {self._total} videos are bad, more than "
-                f"max_bad_share={self._allowed:g} allows: {'; '.join(reasons(self._bad))} "
-                "(`arnet prepare --check` lists all)"
-            )
 
 
 def _failures(listing: Listing, shard: Shard, record: ShardRecord) -> list[LeftOut]:
