@@ -285,9 +285,15 @@ def test_settings_of_the_model_that_do_not_go_with_the_weights(tmp_path: Path) -
 def test_the_job_refuses_a_missing_file_before_it_prepares_data(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = ["train", "--config=activitynet:imagenet", f"--workdir={tmp_path / 'run'}", "--quiet"]
+    videos = tmp_path / "videos"
+    for name in ("train/run", "train/walk", "validation/run"):
+        (videos / name).mkdir(parents=True)
+        (videos / name / "0.mp4").write_bytes(b"no video: to decode it would be another error")
+    argv = ["train", "--config=video_folder:imagenet", f"--workdir={tmp_path / 'run'}", "--quiet"]
     with pytest.raises(SystemExit) as stopped:
-        main([*argv, f"--config.pretrained.folder={tmp_path}", "--config.data.source_dir=/none"])
+        main(
+            [*argv, f"--config.pretrained.folder={tmp_path}", f"--config.data.source_dir={videos}"]
+        )
     assert stopped.value.code == 1
     message = capsys.readouterr().err
     assert "config.pretrained.weights.backbone_0" in message

@@ -8,7 +8,7 @@ import abc
 import functools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic
 
 import flax.linen as nn
@@ -19,7 +19,7 @@ import numpy as np
 from jax.sharding import Mesh
 from typing_extensions import TypeVar
 
-from ar_net_jax.config.model import Convention, ModelConfig
+from ar_net_jax.config.model import NOMINAL_CLASSES, Convention, ModelConfig
 from ar_net_jax.config.schema import require
 from ar_net_jax.costs.cost import choice_gflops
 from ar_net_jax.costs.network import Network
@@ -104,6 +104,9 @@ class Method(abc.ABC, Generic[C, S]):
     """What losses can act on: `decisions` that carry a gradient, `network_logits`, `outputs`."""
 
     def __init__(self, config: C) -> None:
+        if not config.num_classes:
+            # The data is to decide, and none is at hand.
+            config = replace(config, num_classes=NOMINAL_CLASSES)
         self.config: C = config
 
     # What it is made of.

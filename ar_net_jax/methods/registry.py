@@ -1,11 +1,10 @@
 """The methods that are known: the shipped ones, those of installed packages, a user's own."""
 
 import difflib
-from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
-from ar_net_jax.config.model import NOMINAL_CLASSES, ModelConfig
+from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.errors import UserError
 from ar_net_jax.methods.ar_net import ARNet
 from ar_net_jax.methods.base import Method
@@ -69,9 +68,7 @@ def register(cls: type[Method[Any, Any]]) -> type[Method[Any, Any]]:
 
 
 def build(name: str, config: ModelConfig) -> Method[Any, Any]:
-    """A method under its configuration; it has `NOMINAL_CLASSES` where the data is to decide."""
-    if not config.num_classes:
-        config = replace(config, num_classes=NOMINAL_CLASSES)
+    """A method under its configuration."""
     return get(name)(config)
 
 
