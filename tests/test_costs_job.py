@@ -62,7 +62,9 @@ def test_scsampler_from_the_same_networks(tmp_path: Path) -> None:
     assert cost == pytest.approx(41.94, abs=0.01)
 
 
-@pytest.mark.parametrize("backbones", ["resnet", "efficientnet"])
+@pytest.mark.parametrize(
+    "backbones", ["resnet", pytest.param("efficientnet", marks=pytest.mark.slow)]
+)
 def test_cost_of_the_released_models_golden_actions(tmp_path: Path, backbones: str) -> None:
     """By hand: a skip of F frames counts 1 / F of a look for each frame spent in it."""
     looks = (1, 1, 1, 1, 1, 1 / 2, 1 / 4)

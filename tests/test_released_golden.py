@@ -17,7 +17,8 @@ from ar_net_jax.modules.frame_runner import EVALUATION
 from ar_net_jax.ops.decide import Argmax, Forced
 from ar_net_jax.weights.released.convert import import_released
 
-NAMES = ("arnet_resnet", "arnet_efficientnet")
+# EfficientNet's three networks take a minute to compile; the others show the same code.
+NAMES = ("arnet_resnet", pytest.param("arnet_efficientnet", marks=pytest.mark.slow))
 
 
 @functools.cache

@@ -108,7 +108,15 @@ def test_model_of_a_config_has_shapes_and_costs(spec: str) -> None:
     assert method.choice_gflops()[0] > 0
 
 
-@pytest.mark.parametrize("spec", [s for s in BUILT if s.startswith("demo")])
+# Half a minute each: by default one of them, and `test_loop` trains the others' stages.
+@pytest.mark.parametrize(
+    "spec",
+    [
+        s if s == "demo:quick" else pytest.param(s, marks=pytest.mark.slow)
+        for s in BUILT
+        if s.startswith("demo")
+    ],
+)
 def test_demo_takes_a_training_step_at_a_small_size(spec: str) -> None:
     config = _shrunk(load_config(spec))
     # The stages are the same throughout; variants change the model or the loss.
