@@ -174,8 +174,8 @@ FAULTS = {
         "config.stages.joint.tau_decay: the temperature gets to 4.9e+43 within 100 epochs",
     ),
     "a temperature of nearly nothing": (
-        {"stages__joint": {"objective": "joint", "tau_start": 1e-30, "tau_decay": 0.0}},
-        "config.stages.joint.tau_start: the temperature gets to 1e-30",
+        {"stages__joint": {"objective": "joint", "tau_start": 1e-31, "tau_decay": 0.0}},
+        "config.stages.joint.tau_start: the temperature gets to 1e-31",
     ),
     "no number for a temperature": (
         {"stages__joint__tau_start": float("nan")},
@@ -184,12 +184,12 @@ FAULTS = {
     "a temperature that falls on after it was taken over": (
         {
             "stages": {
-                "joint": {**JOINT, "tau_decay": -0.2},
-                "finetune": {**JOINT, "tau_start": 0.0, "tau_decay": -0.2},
+                "joint": {**JOINT, "tau_decay": -0.8},
+                "finetune": {**JOINT, "tau_start": 0.0, "tau_decay": -0.8},
             },
             "stage_order": ("joint", "finetune"),
         },
-        "config.stages.finetune.tau_decay: the temperature gets to 1.5e-08 within 50 epochs",
+        "config.stages.finetune.tau_decay: the temperature gets to 4.5e-34 within 50 epochs",
     ),
     "nothing to train separately": (
         {"method": "lstm", "model": LSTM, "stages__joint__objective": "separate"},

@@ -58,7 +58,7 @@ def test_gradient_is_the_closed_form_of_equation_8(z: list[float], seed: int, ta
     assert int(jnp.argmax(value)) == int(np.argmax(np.log(_softmax(z64)) + noise)), "eq. 6"
 
 
-@pytest.mark.parametrize("tau", [1e-6, 0.05, 5.0])
+@pytest.mark.parametrize("tau", [1e-30, 1e-6, 0.05, 5.0])
 def test_forward_is_exactly_one_hot_at_any_temperature(tau: float) -> None:
     rng = np.random.default_rng(0)
     z = jnp.float32(rng.normal(size=(400, ACTIONS)) * 30)

@@ -7,9 +7,10 @@ Array = jax.Array
 
 # The released code clamps the probabilities at this value before taking the logarithm.
 MIN_PROBABILITY = 1e-8
-# Float32 tells perturbed log-probabilities of some tens apart down to about this. At a lower
-# temperature the relaxation is a step, whose gradient is zero or overflows, and at zero no number.
-MIN_TEMPERATURE = 1e-6
+# Well within what float32 holds.
+MIN_TEMPERATURE = 1e-30
+# Here the relaxation is a step already. Much lower, rounding would make a softmax of infinities.
+_STEP_TEMPERATURE = 1e-6
 # What float32 holds.
 MAX_TEMPERATURE = 1e38
 
@@ -37,7 +38,7 @@ def sample(logits: Array, noise: Array, tau: Array | float) -> Array:
         float32 [..., A], exactly one-hot in the forward pass.
     """
     perturbed = log_probabilities(logits) + noise
-    soft = jax.nn.softmax(perturbed / tau, axis=-1)
+    soft = jax.nn.softmax(perturbed / jnp.maximum(tau, _STEP_TEMPERATURE), axis=-1)
     # In this order the difference is exactly zero, so the forward value is exactly one-hot.
     return argmax_one_hot(perturbed) + (soft - jax.lax.stop_gradient(soft))
 
