@@ -143,8 +143,8 @@ def test_a_model_of_an_earlier_version_loads(tmp_path: Path) -> None:
     ("text", "message"),
     [
         (b"blue\ngreen\n", "2 names, but the model has 3 outputs"),
-        (b"blue\nblue\nred\n", "names a class twice: blue"),
-        (b"bl\xfc\ngreen\nred\n", "not in UTF-8"),
+        (b"blue\nblue\nred\n", "names blue twice"),
+        (b"bl\xfc\ngreen\nred\n", "line 1: not UTF-8"),
         (None, "No such file"),
     ],
 )
@@ -164,6 +164,12 @@ def test_files_of_names_may_come_from_windows(tmp_path: Path) -> None:
     file = tmp_path / "names.txt"
     file.write_bytes(b"\xef\xbb\xbfblue\r\n\r\n deep green \r\nred")
     assert read_class_names(file, 3) == ["blue", "deep green", "red"]
+
+
+def test_names_are_spelled_as_a_data_set_spells_them(tmp_path: Path) -> None:
+    file = tmp_path / "names.txt"
+    file.write_text("cafe\u0301\nred\n", encoding="utf-8")
+    assert read_class_names(file, 2) == ["caf\u00e9", "red"], "an accent is part of its letter"
 
 
 def test_the_number_of_classes_follows_from_the_data() -> None:

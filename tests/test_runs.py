@@ -23,9 +23,9 @@ from ar_net_jax.data.source import VideoSource
 from ar_net_jax.data.splits import data_home, prepare_data, with_absolute_paths
 from ar_net_jax.demo import run as demo
 from ar_net_jax.errors import UserError
-from ar_net_jax.experiment import Config
+from ar_net_jax.experiment import Config, load_config
 from ar_net_jax.training import loop
-from ar_net_jax.training.record import begin, take_classes_for_run
+from ar_net_jax.training.record import begin, check_config, take_classes_for_run
 from ar_net_jax.training.run import run_training
 
 NAMES = ("blue", "green", "red")
@@ -347,3 +347,13 @@ def test_a_record_that_another_process_does_not_see_is_told(
     monkeypatch.setattr("ar_net_jax.training.record.is_first", lambda: False)
     with pytest.raises(UserError, match="that all processes share"):
         begin(config, tmp_path / "run", _Split("train"), _Split("validation"))
+
+
+def test_how_many_videos_may_be_missing_may_change_within_a_run(tmp_path: Path) -> None:
+    config = load_config("video_folder:uniform")
+    (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
+    allowing = replace(config.data, max_missing_share=0.5)
+    check_config(replace(config, data=allowing), tmp_path)
+    other = replace(config.data, num_frames=8)
+    with pytest.raises(UserError, match="different: data.num_frames"):
+        check_config(replace(config, data=other), tmp_path)

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from ar_net_jax.data.listing.lists import read_classes
 from ar_net_jax.data.source import VideoExample, VideoSource
 from ar_net_jax.errors import UserError, first_few
 from ar_net_jax.experiment import Config, with_classes
@@ -132,18 +133,13 @@ def read_class_names(path: str | Path, outputs: int) -> list[str]:
     """The names of a model's classes from a file, one to a line, in the order of its outputs.
 
     Args:
-        path: of a text file in UTF-8; empty lines do not count.
+        path: of a list as a data set's `classes.txt` is; see `read_classes`.
         outputs: of the model.
 
     Raises:
-        UserError: it cannot be read, or has not as many names as there are outputs.
+        UserError: as `read_classes`; or it has not as many names as there are outputs.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not in UTF-8"
-        raise UserError(f"--classes={path}: cannot be read ({reason})") from None
-    names = [line.strip() for line in text.splitlines() if line.strip()]
+    names = read_classes(Path(path))
     if len(names) != outputs:
         raise UserError(
             f"--classes={path}: {len(names)} names, but the model has {outputs} outputs; write one "

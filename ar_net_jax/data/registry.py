@@ -13,6 +13,7 @@ from typing import Any
 import absl.logging
 import tensorflow_datasets as tfds
 
+from ar_net_jax.config.data import DataConfig
 from ar_net_jax.config.files import load_module
 from ar_net_jax.config.shipped import shipped_dir
 from ar_net_jax.data.builder import VideoBuilder
@@ -200,8 +201,8 @@ def prepare(
     *,
     data_dir: str | Path,
     source_dir: str | Path | None = None,
-    max_bad_share: float = 0.05,
-    max_missing_share: float = 0.05,
+    max_bad_share: float = DataConfig.max_bad_share,
+    max_missing_share: float = DataConfig.max_missing_share,
     needed: Sequence[str] = (),
     progress: bool = True,
     write: Writer | None = None,
@@ -251,19 +252,23 @@ def prepare(
         if name == EMBEDDED:
             embedded.make(source, spec, progress)
             builder_name, options = "video_folder", {**_EMBEDDED_OPTIONS, **options}
-        index = _read_index(data_dir)
-        if isinstance(index.get(name), str):
-            _tell(
-                f"{data_dir / index[name]}: prepared by an earlier version in another form; "
-                "preparing anew (the old folder is not needed any more)",
-                progress,
-            )
+        _tell_old_form(name, data_dir, progress)
         built = _build(builder_name, source, data_dir, options, job, needed)
         path = built.relative_to(data_dir).as_posix()
         entry = _Entry(path, str(source.absolute()), str(source), options)
-        index[name] = dataclasses.asdict(entry)
+        index = _read_index(data_dir) | {name: dataclasses.asdict(entry)}
         write_whole(data_dir / _INDEX, json.dumps(index, indent=1))
     return built
+
+
+def _tell_old_form(name: str, data_dir: Path, progress: bool) -> None:
+    old = _read_index(data_dir).get(name)
+    if isinstance(old, str):
+        _tell(
+            f"{data_dir / old}: prepared by an earlier version in another form; preparing anew "
+            "(the old folder is not needed any more)",
+            progress,
+        )
 
 
 def _use_prepared(
@@ -300,8 +305,8 @@ def check(
     name: str,
     *,
     source_dir: str | Path,
-    max_bad_share: float = 0.05,
-    max_missing_share: float = 0.05,
+    max_bad_share: float = DataConfig.max_bad_share,
+    max_missing_share: float = DataConfig.max_missing_share,
     processes: int | None = None,
     progress: bool = True,
     **options: Any,

@@ -35,16 +35,6 @@ class Report:
         """All that have videos, or would have."""
         return list(dict.fromkeys([*self.used, *(entry.split for entry in self.left_out)]))
 
-    @property
-    def num_bad(self) -> int:
-        """Of all splits, how many count against `max_bad_share`."""
-        return sum(entry.bad for entry in self.left_out)
-
-    @property
-    def num_videos(self) -> int:
-        """Used and bad, of all splits."""
-        return sum(map(len, self.used.values())) + self.num_bad
-
     def to_json(self) -> dict[str, Any]:
         """The report as JSON holds it: `made_from`, `classes`, `notes`, `splits`, `left_out`.
 

@@ -27,6 +27,11 @@ def with_absolute_paths(data: DataConfig) -> DataConfig:
     )
 
 
+def told_source(data: DataConfig) -> str:
+    """What the videos come from, for messages."""
+    return data.source_dir or f"data set '{data.name}'"
+
+
 def data_home(data: DataConfig, workdir: epath.Path | None = None) -> Path:
     """The folder of a run's prepared data: the config's `data_dir`, or else below the run.
 

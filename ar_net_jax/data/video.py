@@ -4,6 +4,7 @@ That is: of several streams the one that it takes, upright, at the times that it
 the size of the first. Pixels are the file's own, whatever shape it says they have.
 """
 
+import contextlib
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -46,7 +47,7 @@ def decode_frames(
         UserError: the file is missing, does not decode, is empty, damaged or cut short.
     """
     tick = 0
-    with naming(path), VideoReader(path) as reader:
+    with naming(path), contextlib.closing(VideoReader(path)) as reader:
         slack = _time_slack(reader)
         for frame in reader.frames():
             if rate is not None:
@@ -58,7 +59,7 @@ def decode_frames(
 
 def _count_packets(path: str | Path) -> int:
     """The number of frames as the container's packets tell it, without decoding."""
-    with naming(path), VideoReader(path) as reader:
+    with naming(path), contextlib.closing(VideoReader(path)) as reader:
         for _ in reader.packets():
             pass
         return reader.num_packets
@@ -72,7 +73,7 @@ def _pick(
     count = 0
     frames: list[np.ndarray] = []
     times: list[float] = []
-    with naming(path), VideoReader(path, threads=True) as reader:
+    with naming(path), contextlib.closing(VideoReader(path, threads=True)) as reader:
         for frame in reader.frames():
             if count in wanted:
                 frames.append(eval_crop(Image.fromarray(frame.pixels()), size))

@@ -1,5 +1,6 @@
 """What a video file holds, and what is wrong with it, without keeping any of its pictures."""
 
+import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def probe_video(path: str | Path, *, decode: bool = False) -> VideoProbe:
         with open_container(path) as container:
             streams = tuple(_describe(stream) for stream in container.streams)
             found = replace(found, container=container.format.name, streams=streams)
-        with VideoReader(path) as reader:
+        with contextlib.closing(VideoReader(path)) as reader:
             return _read(reader, found, decode)
     except FAULTS as error:
         return replace(found, fault=reason_of(error))

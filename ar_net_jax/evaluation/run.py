@@ -9,7 +9,13 @@ from etils import epath
 from ar_net_jax.data.classes import Matching, check_classes, match_classes
 from ar_net_jax.data.nearby import embedded_nearby
 from ar_net_jax.data.source import VideoSource
-from ar_net_jax.data.splits import data_home, list_classes, prepare_data, with_absolute_paths
+from ar_net_jax.data.splits import (
+    data_home,
+    list_classes,
+    prepare_data,
+    told_source,
+    with_absolute_paths,
+)
 from ar_net_jax.evaluation.comparison import Row, role_of
 from ar_net_jax.evaluation.evaluate import evaluate_model
 from ar_net_jax.experiment import Config, apply_overrides
@@ -86,7 +92,7 @@ def evaluate_workdir(
     config = replace(config, data=with_absolute_paths(config.data))
     home = embedded_nearby(config.data, model_dir.parent)
     home = home or data_home(config.data, model_dir.parent)
-    where = config.data.source_dir or f"data set '{config.data.name}'"
+    where = told_source(config.data)
     # Before anything is decoded.
     check_classes(list_classes(config.data, home), config, where, classes)
     folder = first_process_first(

@@ -17,7 +17,10 @@ from ar_net_jax.runtime.storage import write_whole
 
 _CONFIG, _DATA = "config.json", "data.json"
 # Fields of config.data that decide how the same examples are read; they may change within a run.
-_HOW_TO_READ = ("source_dir", "data_dir", "num_threads", "num_workers", "max_bad_share")
+_HOW_TO_READ = (
+    *("source_dir", "data_dir", "num_threads", "num_workers"),
+    *("max_bad_share", "max_missing_share"),
+)
 _SAME_DATA = "give it the same data, or choose another --workdir"
 
 

@@ -6,7 +6,13 @@ from clu import parameter_overview
 from etils import epath
 
 from ar_net_jax.data.source import VideoSource
-from ar_net_jax.data.splits import data_home, list_classes, prepare_data, with_absolute_paths
+from ar_net_jax.data.splits import (
+    data_home,
+    list_classes,
+    prepare_data,
+    told_source,
+    with_absolute_paths,
+)
 from ar_net_jax.experiment import Config
 from ar_net_jax.runtime.compilation import keep_compiled_programs
 from ar_net_jax.runtime.distributed import is_first
@@ -48,7 +54,7 @@ def run_training(
     config = replace(config, data=with_absolute_paths(config.data))
     home = data_home(config.data, workdir)
     # Before anything is decoded or downloaded.
-    where = config.data.source_dir or f"data set '{config.data.name}'"
+    where = told_source(config.data)
     config = take_classes_for_run(config, workdir, list_classes(config.data, home), where)
     check_config(config, workdir)
     if not (workdir / "checkpoints").exists():

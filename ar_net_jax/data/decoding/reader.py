@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import av
 import numpy as np
@@ -40,7 +39,7 @@ def _ticks(packet: "av.Packet[Any]") -> int | None:
 
 
 class VideoReader:
-    """An open video file. Used in a `with` block, and read once.
+    """An open video file, to be read once and closed.
 
     Attributes:
         container: the opened file.
@@ -82,15 +81,8 @@ class VideoReader:
         self._at = 0
         self._read_error: av.InvalidDataError | None = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Closes the file."""
         self.container.close()
 
     def _read_announced(self, path: str | Path) -> Announced:

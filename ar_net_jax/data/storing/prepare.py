@@ -59,11 +59,6 @@ class Found:
     listing: Listing
     states: dict[str, list[SourceState]]
 
-    @property
-    def size(self) -> int:
-        """Bytes of all sources."""
-        return sum(state.size for states in self.states.values() for state in states)
-
 
 def look(builder: VideoBuilder) -> Found:
     """Lists a data set's videos and looks at their files, without reading any.
