@@ -3,7 +3,7 @@
     arnet demo                                   all approaches, compared
     arnet train --config=demo --workdir=RUN      AR-Net alone
 
-Variants, combined with commas: `quick` (the same path in two minutes); `controls` (each backbone
+Variants, combined with commas: `quick` (the same path in a few minutes); `controls` (each backbone
 by itself: Uniform at every resolution, in one pass); `lstm`, `random_policy`, `multi_scale`;
 `scsampler` (which needs no warm-up before it).
 """
