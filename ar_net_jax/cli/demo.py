@@ -28,7 +28,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="few videos, one epoch a stage: the same path in two minutes",
+        help="few videos, one epoch a stage: the same path in a few minutes",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 

@@ -49,7 +49,7 @@ def run_demo(
     Args:
         workdir: gets the data set, the runs, the models, and what `write_report` writes.
         seed: of initialisation and order; the data set has its own.
-        quick: few videos and one epoch a stage: the same path in two minutes.
+        quick: few videos and one epoch a stage: the same path in a few minutes.
         overrides: changes of single fields of every run's config.
         progress: whether to show progress bars.
 
