@@ -271,6 +271,11 @@ def scsampler(config: ConfigDict) -> None:
     set_stages(config, methods.get("scsampler").stages())
 
 
+def max_mlp(config: ConfigDict) -> None:
+    """The head of the newer works; give it after the method."""
+    config.model.head = "max_mlp"
+
+
 def resolution_only(config: ConfigDict) -> None:
     """Table 4: the policy chooses resolutions, and skips nothing."""
     config.model.skips = ()
@@ -311,6 +316,7 @@ PAPER_VARIANTS: dict[str, Variant] = {
     "random_policy": random_policy,
     "multi_scale": multi_scale,
     "scsampler": scsampler,
+    "max_mlp": max_mlp,
     "resolution_only": resolution_only,
     "skipping_only": skipping_only,
     "accuracy_only": accuracy_only,

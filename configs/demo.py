@@ -5,7 +5,7 @@
 
 Variants, combined with commas: `quick` (the same path in a few minutes); `controls` (each backbone
 by itself: Uniform at every resolution, in one pass); `lstm`, `random_policy`, `multi_scale`;
-`scsampler` (which needs no warm-up before it).
+`scsampler` (which needs no warm-up before it); `max_mlp`, after those, the head of the newer works.
 """
 
 import dataclasses
@@ -69,6 +69,7 @@ VARIANTS: dict[str, recipes.Variant] = {
     "random_policy": _after_warmup(recipes.random_policy),
     "multi_scale": _after_warmup(recipes.multi_scale),
     "scsampler": scsampler,
+    "max_mlp": recipes.max_mlp,
 }
 
 WARMUP = ARNetStage(

@@ -94,7 +94,7 @@ def _by_network(model: Any, frames: jax.Array, mode: Mode) -> jax.Array:
     """Each network's logits on every frame by the decisions of the mode: [B, T, L, C]."""
     features, steps = model.decide(frames, mode)
     everything = jnp.ones((*frames.shape[:2], len(model.config.resolutions)), bool)
-    return model.frame_logits(frames, mode, features[0], steps, everything)[0]
+    return jnp.stack(model.frame_rows(frames, mode, features[0], steps, everything)[0], axis=2)
 
 
 def _by_policy(model: Any, frames: jax.Array, mode: Mode) -> jax.Array:
@@ -102,7 +102,7 @@ def _by_policy(model: Any, frames: jax.Array, mode: Mode) -> jax.Array:
     features = model.policy_features(frames, mode)[0]
     steps = model.policy.decide(features)
     everything = jnp.ones((*frames.shape[:2], len(model.config.resolutions)), bool)
-    return model.frame_logits(frames, mode, features, steps, everything)[0]
+    return jnp.stack(model.frame_rows(frames, mode, features, steps, everything)[0], axis=2)
 
 
 def _by_backbone(model: Any, frames: jax.Array, mode: Mode) -> jax.Array:

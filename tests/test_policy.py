@@ -40,7 +40,7 @@ def _random_variables(network: PolicyNetwork, seed: int = 0) -> dict:
     """Weights large enough that decisions differ from frame to frame."""
 
     def run(module: PolicyNetwork) -> None:
-        module.lowest_logits(FEATURES, module.decide(FEATURES))
+        module.lowest_rows(FEATURES, module.decide(FEATURES))
 
     shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), method=run))
     rng = np.random.default_rng(seed)
@@ -197,7 +197,7 @@ def test_lowest_head_reads_the_fresh_hidden_state_or_the_features() -> None:
         variables = _random_variables(network)
         params = jax.tree.map(np.float64, variables["params"])
         decisions = network.apply(variables, FEATURES, Forced(proposals), method="decide")
-        got = network.apply(variables, FEATURES, decisions, method="lowest_logits")
+        got = network.apply(variables, FEATURES, decisions, method="lowest_rows")
         read = FEATURES
         if head == "hidden":
             simulated = [_simulate(params, x, proposals=proposals[0]) for x in FEATURES]

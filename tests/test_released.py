@@ -65,7 +65,8 @@ def _frame_logits(config: Config, variables: Any, frames: jax.Array) -> jax.Arra
         features, _ = module.policy_features(frames, EVALUATION)
         steps = module.policy.decide(features, use_skips=False)
         selected = jnp.ones((*frames.shape[:2], len(config.model.resolutions)), bool)
-        return module.frame_logits(frames, EVALUATION, features, steps, selected)[0]
+        rows, _ = module.frame_rows(frames, EVALUATION, features, steps, selected)
+        return jnp.stack(rows, axis=2)
 
     return config.build_method().module().apply(variables, method=every)
 

@@ -52,7 +52,8 @@ def _run(
         def every(module: Any) -> tuple:
             (features, _), steps = module.decide(frames, mode)
             all_of_them = jnp.ones((*frames.shape[:2], len(config.resolutions)), bool)
-            each, _ = module.frame_logits(frames, mode, features, steps, all_of_them)
+            rows, _ = module.frame_rows(frames, mode, features, steps, all_of_them)
+            each = jnp.stack(rows, axis=2)
             return module(frames, mode), features, each
 
         prediction, features, each = model.apply(variables, method=every)

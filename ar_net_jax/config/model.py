@@ -6,8 +6,12 @@ from typing import Literal
 from ar_net_jax.config.schema import require
 
 Convention = Literal["macs", "paper"]
+Head = Literal["mean", "max_mlp"]
 CONVENTIONS: tuple[Convention, ...] = ("macs", "paper")
 """Ways to count the GFLOPs of a frame, see `ar_net_jax.costs`."""
+
+HEAD_WIDTH = 4096
+"""Units of the layer that `max_mlp` puts before the classifier."""
 
 NOMINAL_CLASSES = 200
 """Outputs of a model whose number of classes no data has decided yet, as for counting its cost."""
@@ -20,7 +24,11 @@ class ModelConfig:
     Attributes:
         num_classes: C; 0 takes it from the data. Jobs that read no data count `NOMINAL_CLASSES`
             for 0.
-        dropout: before each classifier.
+        dropout: on the features before each classifier.
+        head: how a video's prediction follows from its frames. `mean`: a linear classifier on each
+            frame, averaged, as in the paper. `max_mlp`, as in works since 2021: each frame's
+            features through a layer of `HEAD_WIDTH` units with BatchNorm and ReLU, the element-wise
+            maximum over frames, a linear classifier on that.
         resize: how lower resolutions are made on the device: `nearest` (released index rule) or
             `antialias`.
         dtype: computation type of the backbones; the policy and the rest stay float32.
@@ -34,12 +42,18 @@ class ModelConfig:
 
     num_classes: int = 0
     dropout: float = 0.5
+    head: Head = "mean"
     resize: Literal["nearest", "antialias"] = "nearest"
     dtype: Literal["float32", "bfloat16"] = "float32"
     padding: Literal["same", "symmetric", "static"] = "same"
     norm: Literal["tensorflow", "pytorch"] = "tensorflow"
     remat: bool = False
     gflops_convention: Convention = "macs"
+
+    @property
+    def head_width(self) -> int:
+        """Units of the layer before each classifier; 0 where there is none."""
+        return HEAD_WIDTH if self.head == "max_mlp" else 0
 
     def validate(self, path: str) -> None:
         """Raises UserError, naming the field, if a value is impossible."""

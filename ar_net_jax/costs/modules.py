@@ -44,7 +44,9 @@ def _trace(name: str, resolution: int, padding: str) -> Counted:
     return Counted(macs, tuple(norm_outputs))
 
 
-def backbone_macs(name: str, resolution: int, num_classes: int, padding: str = "same") -> int:
+def backbone_macs(
+    name: str, resolution: int, num_classes: int, padding: str = "same", hidden: int = 0
+) -> int:
     """Multiply-accumulates of a backbone with its classifier on one frame.
 
     Args:
@@ -52,15 +54,23 @@ def backbone_macs(name: str, resolution: int, num_classes: int, padding: str = "
         resolution: side length of the frame in pixels.
         num_classes: outputs of the classifier on the pooled features; 0 for no classifier.
         padding: rule of an EfficientNet's convolutions.
+        hidden: units of a layer between features and classifier; 0 for none.
 
     Raises:
         UserError: no backbone has that name.
     """
-    return _trace(name, resolution, padding).macs + backbones.get(name).features * num_classes
+    width = backbones.get(name).features
+    head = hidden * (width + num_classes) if hidden else width * num_classes
+    return _trace(name, resolution, padding).macs + head
 
 
 def frame_gflops(
-    name: str, resolution: int, num_classes: int, convention: str, padding: str = "same"
+    name: str,
+    resolution: int,
+    num_classes: int,
+    convention: str,
+    padding: str = "same",
+    hidden: int = 0,
 ) -> float:
     """GFLOPs of a backbone with its classifier on one frame, under a convention.
 
@@ -70,6 +80,7 @@ def frame_gflops(
         num_classes: outputs of the classifier; 0 for no classifier.
         convention: 'macs' or 'paper', see the module's docstring.
         padding: rule of an EfficientNet's convolutions; only `macs` depends on it.
+        hidden: units of a layer between features and classifier; 0 for none.
 
     Raises:
         UserError: no such backbone or convention.
@@ -77,7 +88,7 @@ def frame_gflops(
     check_convention(convention)
 
     def count() -> Counted:
-        macs = backbone_macs(name, resolution, num_classes, padding)
+        macs = backbone_macs(name, resolution, num_classes, padding, hidden)
         return _trace(name, resolution, padding)._replace(macs=macs)
 
     if convention == "macs":

@@ -32,6 +32,8 @@ class Network:
         backbone: name of its architecture; empty for a recurrent network.
         resolution: side in pixels of the frames that it takes; 0 for a recurrent network.
         outputs: of the classifier on its features that every call runs; 0 for none.
+        hidden: units of a layer between features and classifier, run and counted with it; 0 for
+            none.
         recurrence: sizes of a recurrent network; None for a backbone.
         heads: names of its Linear layers, which train at the head's learning rate.
         padding: rule of an EfficientNet's convolutions, which decides what they cost.
@@ -44,6 +46,7 @@ class Network:
     backbone: str = ""
     resolution: int = 0
     outputs: int = 0
+    hidden: int = 0
     recurrence: Recurrence | None = None
     heads: tuple[str, ...] = ()
     padding: str = "same"
@@ -61,5 +64,10 @@ def _gflops(network: Network, convention: Convention) -> float:
         sizes = network.recurrence
         return lstm_gflops(sizes.inputs, sizes.hidden, sizes.outputs, convention)
     return frame_gflops(
-        network.backbone, network.resolution, network.outputs, convention, network.padding
+        network.backbone,
+        network.resolution,
+        network.outputs,
+        convention,
+        network.padding,
+        network.hidden,
     )

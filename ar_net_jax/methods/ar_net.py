@@ -177,19 +177,19 @@ class ARNetModule(MultiBackbone):
             offset: float32 [A], on the decision head's logits.
 
         Returns:
-            The next state, the decisions on this frame, and the lowest resolution's logits
-            float32 [B, C], or None where the policy's own prediction is no action.
+            The next state, the decisions on this frame, and the lowest resolution's row
+            float32 [B, D], or None where the policy's own prediction is no action.
         """
         features, _ = self.policy_features(frame[:, None], EVALUATION)
         features = features[:, 0]
         state, steps = self.policy.decide_frame(state, features, Argmax(offset))
         lowest = None
         if self.config.policy.is_action:
-            lowest = self.policy.lowest_logits(features, steps)
+            lowest = self.policy.lowest_rows(features, steps)
         return state, steps, lowest
 
     def classify_frame(self, frame: Array, index: int) -> Array:
-        """One backbone's logits float32 [B, C] on one frame of each video, uint8 [B, S, S, 3]."""
+        """One backbone's row float32 [B, D] of one frame of each video, uint8 [B, S, S, 3]."""
         network = getattr(self, backbone_name(index))
         size, resize = self.config.resolutions[index], self.config.resize
         return network(prepare_frames(frame, size, resize, network.normalisation))

@@ -42,9 +42,11 @@ class ARNetStream:
         model = method.module()
         self._look = jax.jit(functools.partial(model.apply, method="look_at"))
         self._classify = [
-            jax.jit(functools.partial(_add_logits, model, i))
+            jax.jit(functools.partial(_add_frame, model, i))
             for i in range(len(self._config.backbones))
         ]
+        self._merge = jax.jit(functools.partial(model.apply, method="merge"))
+        self._predict = jax.jit(functools.partial(model.apply, method="summary_logits"))
         self._first = cast(PolicyState, model.apply(variables, 1, method="first_state"))
         self._warm_up()
         self.reset()
@@ -52,9 +54,10 @@ class ARNetStream:
     def reset(self) -> None:
         """Starts a new video."""
         self._state: PolicyState = self._first
-        self._total = jnp.zeros((1, self._config.num_classes), jnp.float32)
+        width = self._config.head_width or self._config.num_classes
+        self._summary = jnp.zeros((1, width), jnp.float32)
+        self._frames = np.zeros((1, self._config.space.num_resolutions), np.float32)
         self._actions: list[int] = []
-        self._kept = 0
         self._remaining = 0
         self.calls: Counter[str] = Counter()
 
@@ -85,7 +88,7 @@ class ARNetStream:
     @property
     def logits(self) -> np.ndarray:
         """The prediction for the frames so far: float32 [C], zeros while all are skipped."""
-        return np.asarray(self._total[0]) / max(1, self._kept)
+        return np.asarray(self._predict(self._variables, self._summary, self._frames)[0])
 
     @property
     def actions(self) -> np.ndarray:
@@ -110,12 +113,12 @@ class ARNetStream:
         if action >= space.num_resolutions:
             self._remaining = int(space.skip_lengths[action]) - 1
             return action, (POLICY,)
-        self._kept += 1
+        self._frames[0, action] += 1
         if action == len(self._config.backbones):
             assert lowest is not None  # The policy serves the lowest resolution.
-            self._total = self._total + lowest
+            self._summary = self._merge(self._variables, self._summary, lowest)
             return action, (POLICY,)
-        self._total = self._classify[action](self._variables, frame, self._total)
+        self._summary = self._classify[action](self._variables, frame, self._summary)
         return action, (POLICY, space.names[action])
 
     def _look_at(self, frame: Array) -> tuple[PolicyState, Any, Array | None]:
@@ -127,11 +130,14 @@ class ARNetStream:
         self.reset()
         self._look_at(blank)
         for classify in self._classify:
-            jax.block_until_ready(classify(self._variables, blank, self._total))
+            jax.block_until_ready(classify(self._variables, blank, self._summary))
+        self._merge(self._variables, self._summary, self._summary)
+        jax.block_until_ready(self._predict(self._variables, self._summary, self._frames))
 
 
-def _add_logits(
-    model: ARNetModule, index: int, variables: Any, frame: Array, total: Array
+def _add_frame(
+    model: ARNetModule, index: int, variables: Any, frame: Array, summary: Array
 ) -> Array:
-    """Adds one backbone's prediction on a frame to the video's sum."""
-    return total + cast(Array, model.apply(variables, frame, index, method="classify_frame"))
+    """Adds one backbone's row of a frame to what is known of the video."""
+    row = model.apply(variables, frame, index, method="classify_frame")
+    return cast(Array, model.apply(variables, summary, row, method="merge"))

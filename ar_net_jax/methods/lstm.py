@@ -30,11 +30,16 @@ from ar_net_jax.modules.frame_runner import (
     mask_or_ones,
     run_on_frames,
 )
-from ar_net_jax.modules.heads import POLICY_SALT, Linear, frame_classifier
+from ar_net_jax.modules.heads import (
+    POLICY_SALT,
+    Embedding,
+    Linear,
+    frame_classifier,
+    video_logits,
+)
 from ar_net_jax.modules.prediction import Prediction
 from ar_net_jax.modules.recurrence import LSTMCell
 from ar_net_jax.ops.rng import dropout, per_frame_keys
-from ar_net_jax.ops.routing import masked_average
 
 Array = jax.Array
 
@@ -74,7 +79,9 @@ class LSTMModule(nn.Module):
         cfg = self.config
         self.backbone_0 = frame_classifier(cfg, cfg.backbone)
         self.lstm = LSTMCell(backbones.get(cfg.backbone).features, cfg.hidden_size)
-        self.head = Linear(cfg.hidden_size, cfg.num_classes)
+        if cfg.head == "max_mlp":
+            self.embedding = Embedding(cfg.hidden_size)
+        self.head = Linear(cfg.head_width or cfg.hidden_size, cfg.num_classes)
 
     def __call__(
         self, frames: Array, mode: Mode = EVALUATION, *, frame_mask: Array | None = None
@@ -94,12 +101,13 @@ class LSTMModule(nn.Module):
         )
         keys = per_frame_keys(mode.training_keys, frames.shape[1]) if mode.train else None
         dropped = dropout(flatten_frames(features), cfg.feature_dropout, keys, POLICY_SALT)
-        logits = self.head(self.lstm.unroll(dropped.reshape(features.shape)))
+        hidden = self.lstm.unroll(dropped.reshape(features.shape))
+        rows = self.head(hidden) if cfg.head == "mean" else self.embedding(hidden, train=mode.train)
         weights = mask.astype(jnp.float32)
         calls = jnp.sum(weights, 1)
         steps = jnp.asarray(mask.shape[0] * mask.shape[1], jnp.int32)
         return Prediction(
-            logits=masked_average(logits[:, :, None], weights[..., None]),
+            logits=video_logits(cfg.head, [rows], weights[..., None], [self.head]),
             calls={name: calls, RECURRENT: calls},
             executed={name: executed, RECURRENT: steps},
         )
@@ -146,12 +154,13 @@ class LSTM(Method[LSTMConfig]):
                 backbone=cfg.backbone,
                 resolution=cfg.resolution,
                 outputs=cfg.num_classes,
+                hidden=cfg.head_width,
                 padding=cfg.padding,
                 method="features",
             ),
             RECURRENT: Network(
                 path=(),
-                children=("lstm", "head"),
+                children=("lstm", "embedding", "head"),
                 recurrence=Recurrence(backbones.get(cfg.backbone).features, cfg.hidden_size),
                 heads=("head",),
             ),

@@ -35,7 +35,7 @@ Array = jax.Array
 C = TypeVar("C", bound=MultiBackboneConfig)
 
 # The parts of the policy network that a warm-up of its extractor trains.
-_WARMED_UP = ("backbone", "lowest_head", "warmup_head")
+_WARMED_UP = ("backbone", "embedding", "lowest_head", "warmup_head")
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,7 @@ class MultiBackboneMethod(Method[C, S]):
                 backbone=cfg.backbones[i],
                 resolution=cfg.resolutions[i],
                 outputs=cfg.num_classes,
+                hidden=cfg.head_width,
                 heads=("head",),
                 padding=cfg.padding,
             )
@@ -163,10 +164,11 @@ class MultiBackboneMethod(Method[C, S]):
         }
         networks[POLICY] = Network(
             path=(POLICY,),
-            children=("backbone", "lowest_head", "warmup_head"),
+            children=("backbone", "embedding", "lowest_head", "warmup_head"),
             backbone=policy.backbone,
             resolution=policy.resolution,
             outputs=cfg.num_classes if policy.is_action else 0,
+            hidden=cfg.head_width if policy.is_action else 0,
             heads=("lowest_head", "warmup_head"),
             padding=cfg.padding,
             method="features",

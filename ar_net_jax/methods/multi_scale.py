@@ -22,7 +22,6 @@ from ar_net_jax.modules.frame_runner import EVALUATION, Mode, mask_or_ones
 from ar_net_jax.modules.multi_backbone import LSTM, POLICY, MultiBackbone, MultiBackboneConfig
 from ar_net_jax.modules.prediction import Prediction
 from ar_net_jax.ops.actions import Choices
-from ar_net_jax.ops.routing import masked_average
 
 Array = jax.Array
 
@@ -58,15 +57,15 @@ class MultiScaleModule(MultiBackbone):
         steps = self.policy.decide(features)
         mask = mask_or_ones(frame_mask, frames)
         weights = jnp.ones((*mask.shape, len(self.config.resolutions))) * mask[..., None]
-        frame_logits, executed = self.frame_logits(frames, mode, features, steps, weights > 0)
+        rows, executed = self.frame_rows(frames, mode, features, steps, weights > 0)
         if self.config.policy.is_action:
             steps_run = jnp.asarray(mask.shape[0] * mask.shape[1], jnp.int32)
             executed = {**executed, POLICY: seen, LSTM: steps_run}
         return Prediction(
-            logits=masked_average(frame_logits, weights),
+            logits=self.video_logits(rows, weights),
             calls=self.config.choices.count(mask[..., None].astype(jnp.float32)),
             executed=executed,
-            network_logits=self.network_logits(frame_logits, mode),
+            network_logits=self.network_logits(rows, mode),
         )
 
 

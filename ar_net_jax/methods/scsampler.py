@@ -44,7 +44,6 @@ from ar_net_jax.modules.heads import check_backbone, frame_classifier
 from ar_net_jax.modules.prediction import Decisions, Prediction
 from ar_net_jax.ops.actions import Choices
 from ar_net_jax.ops.decide import Forced
-from ar_net_jax.ops.routing import masked_average
 
 Array = jax.Array
 
@@ -146,8 +145,9 @@ class SCSamplerModule(nn.Module):
         """Declares the classifiers."""
         cfg = self.config
         self.backbone_0 = frame_classifier(cfg, cfg.backbone)
-        # In float32 whatever the main network computes in, as what decides is elsewhere.
-        precise = dataclasses.replace(cfg, dtype="float32")
+        # In float32 whatever the main network computes in, as what decides is elsewhere; and a
+        # frame's saliency is of its own logits, whatever the head.
+        precise = dataclasses.replace(cfg, dtype="float32", head="mean")
         self.sampler = frame_classifier(precise, cfg.sampler_backbone)
 
     def __call__(
@@ -163,28 +163,28 @@ class SCSamplerModule(nn.Module):
         looks = mode if frame_mask is not None else dataclasses.replace(mode, chunks=None)
         sampled, seen = self._classify(SAMPLER, frames, mask, looks)
         chosen = self._choose(sampled, mask, mode)
-        logits, executed = self._classify(MAIN, frames, chosen, mode)
+        rows, executed = self._classify(MAIN, frames, chosen, mode)
         one_hot = jnp.stack([chosen, mask & ~chosen], axis=-1).astype(jnp.float32)
         return Prediction(
-            logits=masked_average(logits[:, :, None], one_hot[..., :1]),
+            logits=self.backbone_0.video_logits(rows, one_hot[..., LOOKED_AT]),
             calls=self.config.choices.count(one_hot),
             executed={network_name(self.config.resolution): executed, SAMPLER: seen},
             decisions=Decisions(one_hot),
-            network_logits=_averages({MAIN: logits, SAMPLER: sampled}, mask, mode),
+            network_logits=self._by_itself({MAIN: rows, SAMPLER: sampled}, mask, mode),
         )
 
     def classify_separately(
         self, frames: Array, mode: Mode = EVALUATION, *, names: tuple[str, ...]
     ) -> dict[str, Array]:
-        """Each of the modules `names` by itself: its average over all frames, float32 [B, C]."""
+        """Each of the modules `names` by itself: its prediction from all frames, [B, C]."""
         everything = jnp.ones(frames.shape[:2], bool)
-        logits = {name: self._classify(name, frames, everything, mode)[0] for name in names}
-        return _averages(logits, everything, mode)
+        rows = {name: self._classify(name, frames, everything, mode)[0] for name in names}
+        return self._by_itself(rows, everything, mode)
 
     def _classify(
         self, module: str, frames: Array, selected: Array, mode: Mode
     ) -> tuple[Array, Array]:
-        """A module's logits float32 [B, T, C], and how many frames it computed."""
+        """A module's rows float32 [B, T, D], and how many frames it computed."""
         cfg = self.config
         name, size = (
             (SAMPLER, cfg.sampler_resolution)
@@ -204,13 +204,12 @@ class SCSamplerModule(nn.Module):
         actions, _ = jax.lax.optimization_barrier((mode.decide.actions, saliency))
         return (actions == LOOKED_AT) & mask
 
-
-def _averages(logits: dict[str, Array], mask: Array, mode: Mode) -> dict[str, Array]:
-    """Averages float32 [B, C] of frame logits [B, T, C]; the routed form has not all of them."""
-    if mode.chunks is not None:
-        return {}
-    weights = mask.astype(jnp.float32)[..., None]
-    return {name: masked_average(of[:, :, None], weights) for name, of in logits.items()}
+    def _by_itself(self, rows: dict[str, Array], mask: Array, mode: Mode) -> dict[str, Array]:
+        """Logits float32 [B, C] from each one's rows [B, T, D]; the routed form has not all."""
+        if mode.chunks is not None:
+            return {}
+        weights = mask.astype(jnp.float32)
+        return {name: getattr(self, name).video_logits(of, weights) for name, of in rows.items()}
 
 
 class ReleasedSCSampler(ReleasedForm):
@@ -282,12 +281,13 @@ class SCSampler(Method[SCSamplerConfig, SCSamplerStage]):
                 backbone=backbone,
                 resolution=resolution,
                 outputs=cfg.num_classes,
+                hidden=hidden,
                 heads=("head",),
                 padding=cfg.padding,
             )
-            for name, module, backbone, resolution in (
-                (network_name(cfg.resolution), MAIN, cfg.backbone, cfg.resolution),
-                (SAMPLER, SAMPLER, cfg.sampler_backbone, cfg.sampler_resolution),
+            for name, module, backbone, resolution, hidden in (
+                (network_name(cfg.resolution), MAIN, cfg.backbone, cfg.resolution, cfg.head_width),
+                (SAMPLER, SAMPLER, cfg.sampler_backbone, cfg.sampler_resolution, 0),
             )
         }
 

@@ -28,7 +28,6 @@ from ar_net_jax.methods.stages import StageConfig, baseline_stages
 from ar_net_jax.modules.frame_runner import EVALUATION, Mode, mask_or_ones, run_on_frames
 from ar_net_jax.modules.heads import check_backbone, frame_classifier
 from ar_net_jax.modules.prediction import Prediction
-from ar_net_jax.ops.routing import masked_average
 
 Array = jax.Array
 
@@ -73,16 +72,16 @@ class UniformModule(nn.Module):
         """Classifies videos; arguments as in `Method.module`."""
         cfg, mask = self.config, mask_or_ones(frame_mask, frames)
         name = network_name(cfg.resolution)
-        logits, executed = run_on_frames(
+        rows, executed = run_on_frames(
             self.backbone_0, frames, mask, mode, name=name, size=cfg.resolution, resize=cfg.resize
         )
         weights = mask.astype(jnp.float32)
-        average = masked_average(logits[:, :, None], weights[..., None])
+        logits = self.backbone_0.video_logits(rows, weights)
         return Prediction(
-            average,
+            logits,
             {name: jnp.sum(weights, 1)},
             {name: executed},
-            network_logits={_MODULE: average},
+            network_logits={_MODULE: logits},
         )
 
     def classify_separately(
@@ -142,6 +141,7 @@ class Uniform(Method[UniformConfig]):
                 backbone=cfg.backbone,
                 resolution=cfg.resolution,
                 outputs=cfg.num_classes,
+                hidden=cfg.head_width,
                 heads=("head",),
                 padding=cfg.padding,
             )
@@ -189,7 +189,7 @@ def cut_out(method: Method[Any, Any], network: str, variables: Tree) -> Tree:
             tree = tree.get(name, {})
         # Where there are several heads, the first is the one that predictions come from.
         heads = [tree[name] for name in cut.heads if name in tree]
-        parts = {"backbone": tree["backbone"]} if "backbone" in tree else {}
+        parts = {name: tree[name] for name in ("backbone", "embedding") if name in tree}
         return {_MODULE: parts | ({"head": heads[0]} if heads else {})}
 
     return {kind: take(tree) for kind, tree in variables.items()}

@@ -1,14 +1,23 @@
-"""A backbone with its classifier: frames in, one prediction per frame out."""
+"""A backbone with its classifier: frames in, one row per frame out, a video's prediction from them.
+
+What a row is depends on the head (`ModelConfig.head`): under `mean` a frame's logits, which are
+averaged; under `max_mlp` its embedding, whose maximum over frames is classified.
+"""
+
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from ar_net_jax import backbones
-from ar_net_jax.config.model import ModelConfig
+from ar_net_jax.backbones.layers import batch_norm
+from ar_net_jax.config.model import HEAD_WIDTH, Head, ModelConfig
 from ar_net_jax.errors import UserError
+from ar_net_jax.ops.pooling import kept_maximum
 from ar_net_jax.ops.resize import Normalisation
 from ar_net_jax.ops.rng import dropout
+from ar_net_jax.ops.routing import masked_average
 
 Array = jax.Array
 
@@ -46,17 +55,80 @@ class Linear(nn.Module):
         return matmul(x.astype(jnp.float32), self.kernel) + self.bias
 
 
+class Embedding(nn.Module):
+    """The layer before the classifier of the head `max_mlp`: product, BatchNorm, ReLU.
+
+    Attributes:
+        inputs: D.
+    """
+
+    inputs: int
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool = False) -> Array:
+        """[..., D] -> float32 [..., HEAD_WIDTH], not negative."""
+        # No bias: BatchNorm would take it away again.
+        init = nn.initializers.he_normal()
+        kernel = self.param("kernel", init, (self.inputs, HEAD_WIDTH), jnp.float32)
+        x = matmul(x.astype(jnp.float32), kernel)
+        return nn.relu(batch_norm(train=train, dtype=jnp.float32, name="norm")(x))
+
+
+def video_logits(
+    head: Head,
+    rows: Sequence[Array],
+    weights: Array,
+    classify: Sequence[Callable[[Array], Array]],
+) -> Array:
+    """A video's prediction from its frames'.
+
+    Under `max_mlp` several networks share one maximum; each one's classifier reads it, and their
+    predictions are averaged over the frames that each was given.
+
+    Args:
+        head: see `ModelConfig`.
+        rows: of each of L networks float32 [B, T, D], what `FrameClassifier` gives for frames.
+        weights: float32 [B, T, L], the one-hot decisions restricted to networks; zero on frames
+            that are left out.
+        classify: the networks' classifiers of embeddings, float32 [B, W] -> [B, C]; not called
+            under `mean`.
+
+    Returns:
+        float32 [B, C], zeros for a video of which no frame is kept.
+    """
+    stacked = jnp.stack(rows, axis=2)
+    if head == "mean":
+        return masked_average(stacked, weights)
+    frames = jnp.sum(weights, axis=1)
+    return classify_maximum(kept_maximum(stacked, weights), frames, classify)
+
+
+def classify_maximum(
+    maximum: Array, frames: Array, classify: Sequence[Callable[[Array], Array]]
+) -> Array:
+    """The prediction of `video_logits` from a maximum that is known already.
+
+    Args:
+        maximum: float32 [B, W], over the frames that are kept.
+        frames: float32 [B, L], how many of them each network was given.
+        classify: as there.
+    """
+    logits = jnp.stack([one(maximum) for one in classify], axis=1)
+    return masked_average(logits[:, None], frames[:, None])
+
+
 class FrameClassifier(nn.Module):
-    """Backbone, dropout and Linear.
+    """Backbone, dropout, and the layers of the head.
 
     Attributes:
         architecture: name of the backbone.
         num_classes: C.
-        dropout: rate before the Linear layer.
+        dropout: rate on the features.
         dtype: computation type of the backbone.
         padding: padding rule of EfficientNets.
         norm: settings of EfficientNets' BatchNorms.
         remat: of the backbone, see `ModelConfig`.
+        kind: of head, see `ModelConfig`.
     """
 
     architecture: str
@@ -66,6 +138,7 @@ class FrameClassifier(nn.Module):
     padding: str = "same"
     norm: str = "tensorflow"
     remat: bool = False
+    kind: Head = "mean"
 
     def setup(self) -> None:
         """Declares the submodules."""
@@ -76,7 +149,11 @@ class FrameClassifier(nn.Module):
             norm=self.norm,
             remat=self.remat,
         )
-        self.head = Linear(backbone.features, self.num_classes)
+        width = backbone.features
+        if self.kind == "max_mlp":
+            self.embedding = Embedding(width)
+            width = HEAD_WIDTH
+        self.head = Linear(width, self.num_classes)
 
     @property
     def normalisation(self) -> Normalisation:
@@ -84,7 +161,7 @@ class FrameClassifier(nn.Module):
         return backbones.get(self.architecture).normalisation
 
     def __call__(self, frames: Array, *, train: bool = False, keys: Array | None = None) -> Array:
-        """Predicts each frame by itself.
+        """Each frame by itself.
 
         Args:
             frames: normalised float32 [N, S, S, 3].
@@ -92,10 +169,29 @@ class FrameClassifier(nn.Module):
             keys: one key per frame [N] for dropout, or None.
 
         Returns:
-            logits float32 [N, C].
+            Under `mean` logits float32 [N, C], else embeddings float32 [N, HEAD_WIDTH].
         """
         features = self.features(frames, train=train, keys=keys)
-        return self.head(dropout(features, self.dropout, keys, HEAD_SALT))
+        features = dropout(features, self.dropout, keys, HEAD_SALT)
+        if self.kind == "mean":
+            return self.head(features)
+        return self.embedding(features, train=train)
+
+    def video_logits(self, rows: Array, weights: Array) -> Array:
+        """A video's prediction from its frames', by this network alone.
+
+        Args:
+            rows: float32 [B, T, D], what a call gives for frames.
+            weights: float32 [B, T], 1 for frames that are kept, else 0.
+
+        Returns:
+            logits float32 [B, C].
+        """
+        return video_logits(self.kind, [rows], weights[..., None], [self.classify])
+
+    def classify(self, maximum: Array) -> Array:
+        """Logits float32 [B, C] of embeddings' maximum float32 [B, HEAD_WIDTH]."""
+        return self.head(maximum)
 
     def features(self, frames: Array, *, train: bool = False, keys: Array | None = None) -> Array:
         """Pooled features float32 [N, D] of normalised frames [N, S, S, 3]."""
@@ -112,6 +208,7 @@ def frame_classifier(config: ModelConfig, backbone: str) -> FrameClassifier:
         config.padding,
         config.norm,
         config.remat,
+        config.head,
     )
 
 

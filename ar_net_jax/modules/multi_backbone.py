@@ -5,6 +5,7 @@ prediction is an action. The three methods differ only in how they weight the pr
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import flax.linen as nn
@@ -14,11 +15,15 @@ import jax.numpy as jnp
 from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.config.schema import require
 from ar_net_jax.modules.frame_runner import EVALUATION, Mode, mask_or_ones, run_on_frames
-from ar_net_jax.modules.heads import check_backbone, frame_classifier
+from ar_net_jax.modules.heads import (
+    check_backbone,
+    classify_maximum,
+    frame_classifier,
+    video_logits,
+)
 from ar_net_jax.modules.policy import PolicyConfig, PolicyNetwork, PolicySteps
 from ar_net_jax.modules.prediction import Decisions, Prediction
 from ar_net_jax.ops.actions import ActionSpace, Choices, policy_choices
-from ar_net_jax.ops.routing import masked_average
 
 Array = jax.Array
 
@@ -120,13 +125,13 @@ class MultiBackbone(nn.Module):
         for i, backbone in enumerate(cfg.backbones):
             setattr(self, backbone_name(i), frame_classifier(cfg, backbone))
         self.policy = PolicyNetwork(
-            cfg.policy, cfg.space, cfg.num_classes, cfg.padding, cfg.norm, cfg.remat
+            cfg.policy, cfg.space, cfg.num_classes, cfg.padding, cfg.norm, cfg.remat, cfg.head
         )
 
     def classify_frames(
         self, frames: Array, mode: Mode, selected: Array
     ) -> tuple[list[Array], dict[str, Array]]:
-        """Each backbone's prediction on every frame, at its own resolution.
+        """Each backbone's row of every frame, at its own resolution; see `modules.heads`.
 
         Args:
             frames: uint8 [B, T, S, S, 3].
@@ -134,12 +139,12 @@ class MultiBackbone(nn.Module):
             selected: bool [B, T, K], the frames of each backbone that the routed form computes.
 
         Returns:
-            One float32 [B, T, C] per entry of `config.backbones`, and how many frames each of
+            One float32 [B, T, D] per entry of `config.backbones`, and how many frames each of
             them computed, int32 by name.
         """
-        predictions, executed = [], {}
+        rows, executed = [], {}
         for i, name in enumerate(self.config.names):
-            logits, executed[name] = run_on_frames(
+            found, executed[name] = run_on_frames(
                 getattr(self, backbone_name(i)),
                 frames,
                 selected[..., i],
@@ -148,8 +153,8 @@ class MultiBackbone(nn.Module):
                 size=self.config.resolutions[i],
                 resize=self.config.resize,
             )
-            predictions.append(logits)
-        return predictions, executed
+            rows.append(found)
+        return rows, executed
 
     def policy_features(
         self, frames: Array, mode: Mode, frame_mask: Array | None = None
@@ -176,10 +181,10 @@ class MultiBackbone(nn.Module):
             method="features",
         )
 
-    def frame_logits(
+    def frame_rows(
         self, frames: Array, mode: Mode, features: Array, steps: PolicySteps, selected: Array
-    ) -> tuple[Array, dict[str, Array]]:
-        """Every resolution's prediction on every frame.
+    ) -> tuple[list[Array], dict[str, Array]]:
+        """Every resolution's row of every frame.
 
         Args:
             frames: uint8 [B, T, S, S, 3].
@@ -189,12 +194,38 @@ class MultiBackbone(nn.Module):
             selected: bool [B, T, L], what the routed form has to compute.
 
         Returns:
-            float32 [B, T, L, C], and how many frames each backbone computed, int32 by name.
+            L of float32 [B, T, D], and how many frames each backbone computed, int32 by name.
         """
-        predictions, executed = self.classify_frames(frames, mode, selected)
+        rows, executed = self.classify_frames(frames, mode, selected)
         if self.config.policy.is_action:
-            predictions.append(self.policy.lowest_logits(features, steps))
-        return jnp.stack(predictions, axis=2), executed
+            train = mode.trains(POLICY)
+            rows.append(self.policy.lowest_rows(features, steps, train=train))
+        return rows, executed
+
+    def video_logits(self, rows: list[Array], weights: Array) -> Array:
+        """The video's prediction float32 [B, C] from L of [B, T, D], weighted by [B, T, L]."""
+        return video_logits(self.config.head, rows, weights, self._classifiers())
+
+    def merge(self, summary: Array, row: Array) -> Array:
+        """What is known of a video, float32 [B, D], after one frame more: a sum or a maximum."""
+        return summary + row if self.config.head == "mean" else jnp.maximum(summary, row)
+
+    def summary_logits(self, summary: Array, frames: Array) -> Array:
+        """A video's prediction float32 [B, C] from what is known of it.
+
+        Args:
+            summary: float32 [B, D], from `merge`, zeros at first.
+            frames: float32 [B, L], how many frames each resolution was given.
+        """
+        if self.config.head == "mean":
+            return summary / jnp.maximum(jnp.sum(frames, axis=1, keepdims=True), 1.0)
+        return classify_maximum(summary, frames, self._classifiers())
+
+    def _classifiers(self) -> list[Callable[[Array], Array]]:
+        """Each resolution's classifier of embeddings."""
+        names = [backbone_name(i) for i in range(len(self.config.backbones))]
+        found = [getattr(self, name).classify for name in names]
+        return found + ([self.policy.lowest_head] if self.config.policy.is_action else [])
 
     def predict_under(
         self,
@@ -216,34 +247,43 @@ class MultiBackbone(nn.Module):
         one_hot = steps.one_hot * mask_or_ones(frame_mask, frames)[..., None]
         chosen = one_hot[..., : len(self.config.resolutions)]
         found, seen = features
-        frame_logits, executed = self.frame_logits(frames, mode, found, steps, chosen > 0.5)
+        rows, executed = self.frame_rows(frames, mode, found, steps, chosen > 0.5)
         length = one_hot.shape[0] * one_hot.shape[1]
         return Prediction(
-            logits=masked_average(frame_logits, chosen),
+            logits=self.video_logits(rows, chosen),
             calls=self.config.choices.count(one_hot),
             executed={**executed, POLICY: seen, LSTM: jnp.asarray(length, jnp.int32)},
             decisions=Decisions(one_hot, steps.logits),
-            network_logits=self.network_logits(frame_logits, mode),
+            network_logits=self.network_logits(rows, mode),
         )
 
-    def network_logits(self, frame_logits: Array, mode: Mode) -> dict[str, Array]:
-        """Each network's own average over all frames, float32 [B, C] by name of its module.
+    def network_logits(self, rows: list[Array], mode: Mode) -> dict[str, Array]:
+        """Each network's own prediction from all frames, float32 [B, C] by name of its module.
 
         Args:
-            frame_logits: float32 [B, T, L, C].
+            rows: L of float32 [B, T, D].
             mode: in the routed form there is nothing to average.
         """
         if mode.chunks is not None:
             return {}
         names = [backbone_name(i) for i in range(len(self.config.backbones))]
         names += [POLICY] * self.config.policy.is_action
-        by_network = jnp.moveaxis(jnp.mean(frame_logits, axis=1), 1, 0)
-        return dict(zip(names, by_network, strict=True))
+        if self.config.head == "mean":
+            averages = jnp.mean(jnp.stack(rows, axis=2), axis=1)
+            return dict(zip(names, jnp.moveaxis(averages, 1, 0), strict=True))
+        by_network = zip(rows, self._classifiers(), strict=True)
+        return dict(zip(names, [self._by_itself(*one) for one in by_network], strict=True))
+
+    def _by_itself(self, rows: Array, classify: Callable[[Array], Array]) -> Array:
+        """One network's prediction float32 [B, C] from its rows [B, T, D] of all frames."""
+        if self.config.head == "mean":
+            return jnp.mean(rows, axis=1)
+        return classify(jnp.max(rows, axis=1))
 
     def classify_separately(
         self, frames: Array, mode: Mode = EVALUATION, *, names: tuple[str, ...]
     ) -> dict[str, Array]:
-        """Each network by itself, as a classifier that averages over all frames.
+        """Each network by itself, as a classifier of all frames.
 
         Args:
             frames: uint8 [B, T, S, S, 3].
@@ -255,11 +295,13 @@ class MultiBackbone(nn.Module):
             logits float32 [B, C] by name.
         """
         everything = jnp.ones((*frames.shape[:2], len(self.config.backbones)), bool)
-        frame_logits, _ = self.classify_frames(frames, mode, everything)
+        rows, _ = self.classify_frames(frames, mode, everything)
         predictions = {
-            backbone_name(i): jnp.mean(logits, axis=1) for i, logits in enumerate(frame_logits)
+            backbone_name(i): self._by_itself(of, getattr(self, backbone_name(i)).classify)
+            for i, of in enumerate(rows)
         }
         if POLICY in names:
             features, _ = self.policy_features(frames, mode)
-            predictions[POLICY] = jnp.mean(self.policy.warmup_logits(features), axis=1)
+            warm_up = self.policy.warmup_logits(features, train=mode.trains(POLICY))
+            predictions[POLICY] = warm_up
         return predictions

@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 
 from ar_net_jax import backbones
+from ar_net_jax.config.model import HEAD_WIDTH, Head
 from ar_net_jax.config.schema import require
-from ar_net_jax.modules.heads import POLICY_SALT, Linear, check_backbone
+from ar_net_jax.modules.heads import POLICY_SALT, Embedding, Linear, check_backbone
 from ar_net_jax.modules.recurrence import LSTMCell, LSTMState
 from ar_net_jax.ops.actions import ActionSpace, advance_skip
 from ar_net_jax.ops.decide import Argmax, Decide
@@ -104,6 +105,7 @@ class PolicyNetwork(nn.Module):
         padding: padding rule of an EfficientNet extractor.
         norm: settings of an EfficientNet extractor's BatchNorms.
         remat: of the extractor, see `ModelConfig`.
+        head: of the lowest resolution, see `ModelConfig`.
     """
 
     config: PolicyConfig
@@ -112,6 +114,7 @@ class PolicyNetwork(nn.Module):
     padding: str = "same"
     norm: str = "tensorflow"
     remat: bool = False
+    head: Head = "mean"
 
     def setup(self) -> None:
         """Declares the submodules."""
@@ -123,6 +126,9 @@ class PolicyNetwork(nn.Module):
         self.decision = Linear(cfg.hidden_size, self.space.num_actions)
         if cfg.is_action:
             read = cfg.hidden_size if cfg.lowest_head == "hidden" else width
+            if self.head == "max_mlp":
+                self.embedding = Embedding(read)
+                read = HEAD_WIDTH
             self.lowest_head = Linear(read, self.num_classes)
         self.warmup_head = Linear(width, self.num_classes)
 
@@ -219,22 +225,34 @@ class PolicyNetwork(nn.Module):
         carried = PolicyState(kept, remaining, one_hot)
         return carried, PolicySteps(one_hot, covered, logits, lstm.hidden)
 
-    def lowest_logits(self, features: Array, steps: PolicySteps) -> Array:
-        """The lowest resolution's prediction on every frame: float32 [B, T, C].
+    def lowest_rows(self, features: Array, steps: PolicySteps, *, train: bool = False) -> Array:
+        """The lowest resolution's row of every frame, logits or embeddings: float32 [B, T, E].
 
         Args:
             features: float32 [B, T, D] from `features`.
             steps: from `decide`.
+            train: whether the embeddings' BatchNorm goes by the batch.
         """
-        if self.config.lowest_head == "hidden":
-            return self.lowest_head(steps.hidden)
-        return self.lowest_head(features)
+        read = steps.hidden if self.config.lowest_head == "hidden" else features
+        if self.head == "mean":
+            return self.lowest_head(read)
+        return self.embedding(read, train=train)
 
-    def warmup_logits(self, features: Array) -> Array:
-        """Predictions straight from the features, to train the extractor in the warm-up.
+    def warmup_logits(self, features: Array, *, train: bool = False) -> Array:
+        """A prediction straight from the features, to train the extractor in the warm-up.
 
-        That is the lowest head itself where it reads features, else a temporary classifier.
+        That is by the lowest head itself where it reads features, else by the average of a
+        temporary classifier.
+
+        Args:
+            features: float32 [B, T, D] from `features`.
+            train: as in `lowest_rows`.
+
+        Returns:
+            float32 [B, C].
         """
-        if self.config.is_action and self.config.lowest_head == "features":
-            return self.lowest_head(features)
-        return self.warmup_head(features)
+        if not (self.config.is_action and self.config.lowest_head == "features"):
+            return jnp.mean(self.warmup_head(features), axis=1)
+        if self.head == "mean":
+            return jnp.mean(self.lowest_head(features), axis=1)
+        return self.lowest_head(jnp.max(self.embedding(features, train=train), axis=1))

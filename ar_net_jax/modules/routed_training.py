@@ -27,14 +27,14 @@ from ar_net_jax.modules.multi_backbone import (
     MultiBackboneConfig,
     backbone_name,
 )
+from ar_net_jax.modules.policy import PolicySteps
 from ar_net_jax.modules.prediction import Decisions, Prediction
 from ar_net_jax.ops.resize import prepare_frames
 from ar_net_jax.ops.rng import per_frame_keys
-from ar_net_jax.ops.routing import masked_average
 
 Array = jax.Array
 Tree = Any
-# (parameters, statistics, frames [n, ...], keys [n], mask bool [n]) -> (logits float32 [n, C], new
+# (parameters, statistics, frames [n, ...], keys [n], mask bool [n]) -> (rows float32 [n, D], new
 # statistics).
 Network = Callable[[Tree, Tree, Array, Array, Array], tuple[Array, Tree]]
 # What `run_chosen` gives.
@@ -68,35 +68,43 @@ def predict_routed(
     )
     stats = {**variables.get("batch_stats", {}), **updated.get("batch_stats", {})}
     one_hot = lax.stop_gradient(steps.one_hot)
-    predictions, executed = [], {}
+    rows, executed = [], {}
     for index, network in enumerate(config.names):
         name = backbone_name(index)
         own = {kind: tree[name] for kind, tree in variables.items() if name in tree}
         selected = one_hot[..., index] > 0.5
-        logits, new = _classify(
+        found, new = _classify(
             config, index, own, frames, mode.training_keys, selected, chunk, mesh
         )
         if new:
             stats[name] = new
-        predictions.append(logits)
+        rows.append(found)
         executed[network] = jnp.sum(selected, dtype=jnp.int32)
     if config.policy.is_action:
-        lowest = model.apply(
-            variables,
+        lowest, updated = model.apply(
+            {**variables, "batch_stats": stats},
             features[0],
             steps,
-            method=lambda module, *args: module.policy.lowest_logits(*args),
+            mode.trains(POLICY),
+            method=_lowest_rows,
+            mutable=["batch_stats"],
         )
-        predictions.append(cast(Array, lowest))
+        stats = {**stats, **updated.get("batch_stats", {})}
+        rows.append(cast(Array, lowest))
     chosen = one_hot[..., : len(config.resolutions)]
     length = jnp.asarray(one_hot.shape[0] * one_hot.shape[1], jnp.int32)
+    logits = model.apply(variables, rows, chosen, method="video_logits")
     prediction = Prediction(
-        logits=masked_average(jnp.stack(predictions, axis=2), chosen),
+        logits=cast(Array, logits),
         calls=config.choices.count(one_hot),
         executed={**executed, POLICY: features[1], LSTM: length},
         decisions=Decisions(one_hot, steps.logits),
     )
     return prediction, stats
+
+
+def _lowest_rows(module: MultiBackbone, features: Array, steps: PolicySteps, train: bool) -> Array:
+    return module.policy.lowest_rows(features, steps, train=train)
 
 
 def _classify(
@@ -109,7 +117,7 @@ def _classify(
     chunk: int,
     mesh: Mesh | None,
 ) -> tuple[Array, Tree]:
-    """One backbone's logits float32 [B, T, C] on selected frames, and its new statistics."""
+    """One backbone's rows float32 [B, T, D] of selected frames, and its new statistics."""
     length = selected.shape[1]
     network = _network_in_training(config, index)
     before = variables.get("batch_stats", {})
@@ -254,7 +262,7 @@ def run_chosen(
         selected: bool [N].
 
     Returns:
-        logits float32 [N, C], zeros where not selected; the statistics after each chunk times the
+        rows float32 [N, D], zeros where not selected; the statistics after each chunk times the
         number of its frames, summed; and the number of selected frames, int32 scalar.
     """
     chunks = _Chunks.of(selected, chunk)

@@ -63,6 +63,7 @@ def check_expressible(method: Method[Any, Any]) -> ReleasedForm:
             f"config.method is '{method.name}', which the authors' code does not know; export to a "
             "directory or .safetensors"
         )
+    require_expressible(config.head == "mean", "head", config.head, "it averages, as 'mean' does")
     for module, network in method.backbone_modules().items():
         name, known = network.backbone, ", ".join(RELEASED_BACKBONES)
         require_expressible(
