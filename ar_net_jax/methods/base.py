@@ -356,6 +356,24 @@ class Method(abc.ABC, Generic[C, S]):
             "whole clips"
         )
 
+    def control_actions(self, actions: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Decisions that spend as much at random: what a method has to beat, to be imposed on it.
+
+        By default each video's decisions in a random order: as many frames, at other places. A
+        method that decides how many, not which, mixes them otherwise.
+
+        Args:
+            actions: int32 [N, T], what the method decided on N videos; -1 on padding, at the end.
+            generator: to draw from.
+
+        Returns:
+            int32 [N, T], with -1 where `actions` has it.
+        """
+        mixed = actions.copy()
+        for row in mixed:
+            row[row >= 0] = generator.permutation(row[row >= 0])
+        return mixed
+
     def penalty_offset(self, penalty: Array | float) -> Array | None:
         """Offsets on the decision head's logits that make costly choices less likely.
 
