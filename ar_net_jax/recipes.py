@@ -271,6 +271,25 @@ def scsampler(config: ConfigDict) -> None:
     set_stages(config, methods.get("scsampler").stages())
 
 
+def frameexit(config: ConfigDict) -> None:
+    """FrameExit on ten frames, its network as large as the highest resolution's."""
+    set_method(config, "frameexit", **_highest(config), head="max_mlp")
+    set_stages(config, methods.get("frameexit").stages())
+    config.data.num_frames = config.model.steps
+
+
+def frameexit_confidence(config: ConfigDict) -> None:
+    """The control for FrameExit's gates: the plain rule of confidence after every frame."""
+    frameexit(config)
+    without_gates(config)
+
+
+def without_gates(config: ConfigDict) -> None:
+    """Lets confidence alone end FrameExit's videos, and trains no gates."""
+    config.model.exit = "confidence"
+    config.stage_order = ("classify",)
+
+
 def max_mlp(config: ConfigDict) -> None:
     """The head of the newer works; give it after the method."""
     config.model.head = "max_mlp"
@@ -316,6 +335,8 @@ PAPER_VARIANTS: dict[str, Variant] = {
     "random_policy": random_policy,
     "multi_scale": multi_scale,
     "scsampler": scsampler,
+    "frameexit": frameexit,
+    "frameexit_confidence": frameexit_confidence,
     "max_mlp": max_mlp,
     "resolution_only": resolution_only,
     "skipping_only": skipping_only,

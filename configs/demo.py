@@ -5,7 +5,8 @@
 
 Variants, combined with commas: `quick` (the same path in a few minutes); `controls` (each backbone
 by itself: Uniform at every resolution, in one pass); `lstm`, `random_policy`, `multi_scale`;
-`scsampler` (which needs no warm-up before it); `max_mlp`, after those, the head of the newer works.
+`scsampler`, `frameexit` and its control `frameexit_confidence` (which need no warm-up before them);
+after those `max_mlp`, the head of the newer works.
 """
 
 import dataclasses
@@ -15,6 +16,7 @@ from ml_collections import ConfigDict
 from ar_net_jax import recipes
 from ar_net_jax.losses import Accuracy, Efficiency, Separate, Uniform
 from ar_net_jax.methods.ar_net import ARNetStage
+from ar_net_jax.methods.frameexit import EveryExit, ExitGates, FrameExitStage
 from ar_net_jax.methods.scsampler import SCSamplerStage
 
 
@@ -54,6 +56,32 @@ def scsampler(config: ConfigDict) -> None:
     recipes.set_stages(config, {"train": stage})
 
 
+def frameexit(config: ConfigDict) -> None:
+    """Eight frames at the highest resolution, a classifier and, but for two, a gate for each."""
+    recipes.frameexit(config)
+    config.model.update(steps=8, confidence=0.95)
+    config.data.num_frames = 8
+    shared = {"schedule": "cosine", "warmup_epochs": 0.5}
+    classify = FrameExitStage(
+        losses={"every_exit": EveryExit()}, epochs=WARMUP.epochs, learning_rate=0.02, **shared
+    )
+    # Few videos: the classifiers' losses are far from what they are on a large data set.
+    gate = FrameExitStage(
+        losses={"exit_gates": ExitGates(beta=0.05)},
+        epochs=JOINT.epochs + FINETUNE.epochs,
+        learning_rate=0.02,
+        select="last",
+        **shared,
+    )
+    recipes.set_stages(config, {"classify": classify, "gate": gate})
+
+
+def frameexit_confidence(config: ConfigDict) -> None:
+    """The same network, its gates left out: a threshold on confidence ends videos."""
+    frameexit(config)
+    recipes.without_gates(config)
+
+
 def quick(config: ConfigDict) -> None:
     """Few videos, one epoch a stage: shows the path, not the result."""
     config.data.embedded.update(train=40, validation=32, test=32)
@@ -69,6 +97,8 @@ VARIANTS: dict[str, recipes.Variant] = {
     "random_policy": _after_warmup(recipes.random_policy),
     "multi_scale": _after_warmup(recipes.multi_scale),
     "scsampler": scsampler,
+    "frameexit": frameexit,
+    "frameexit_confidence": frameexit_confidence,
     "max_mlp": recipes.max_mlp,
 }
 

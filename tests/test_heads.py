@@ -20,7 +20,7 @@ from ar_net_jax.methods.multi_scale import MultiScale, MultiScaleConfig
 from ar_net_jax.methods.scsampler import SCSampler, SCSamplerConfig
 from ar_net_jax.methods.uniform import Uniform, UniformConfig
 from ar_net_jax.modules.policy import PolicyConfig
-from ar_net_jax.ops.frame_order import back_in_time, coarse_to_fine
+from ar_net_jax.ops.frame_order import back_in_time, coarse_to_fine, coarse_to_fine_of_each
 from ar_net_jax.ops.pooling import kept_maximum, running_maximum
 from ar_net_jax.ops.rng import example_keys
 from ar_net_jax.weights.released.export import export_released
@@ -123,6 +123,13 @@ def test_an_order_visits_every_frame_once_and_the_widest_gap_next(length: int) -
         assert abs((frame - seen[gap]) - (seen[gap + 1] - frame)) <= 1, "its middle"
     clip = np.arange(100, 100 + length)
     np.testing.assert_array_equal(clip[list(order)][back_in_time(order)], clip)
+
+
+def test_each_video_has_the_order_of_its_own_length() -> None:
+    lengths = np.array([5, 2, 1, 4])
+    found = coarse_to_fine_of_each(jnp.asarray(np.arange(5) < lengths[:, None]))
+    for row, length in zip(np.asarray(found), lengths):
+        assert tuple(row) == (*coarse_to_fine(int(length)), *range(length, 5))
 
 
 # --- The head -----------------------------------------------------------------------------------

@@ -29,12 +29,13 @@ class Network:
     Attributes:
         path: names from the root of the variables to the network's module.
         children: the modules below `path` that belong to it; empty for all.
-        backbone: name of its architecture; empty for a recurrent network.
-        resolution: side in pixels of the frames that it takes; 0 for a recurrent network.
+        backbone: name of its architecture; empty for a network that takes no frames.
+        resolution: side in pixels of the frames that it takes; 0 for one that takes none.
         outputs: of the classifier on its features that every call runs; 0 for none.
         hidden: units of a layer between features and classifier, run and counted with it; 0 for
             none.
-        recurrence: sizes of a recurrent network; None for a backbone.
+        recurrence: sizes of a recurrent network; None for others.
+        macs: multiply-accumulates of a call of a network that is neither backbone nor recurrent.
         heads: names of its Linear layers, which train at the head's learning rate.
         padding: rule of an EfficientNet's convolutions, which decides what they cost.
         charged: False for a network whose result nothing uses.
@@ -48,6 +49,7 @@ class Network:
     outputs: int = 0
     hidden: int = 0
     recurrence: Recurrence | None = None
+    macs: int = 0
     heads: tuple[str, ...] = ()
     padding: str = "same"
     charged: bool = True
@@ -60,6 +62,8 @@ class Network:
 
 @functools.cache
 def _gflops(network: Network, convention: Convention) -> float:
+    if network.macs:
+        return network.macs / 1e9
     if network.recurrence is not None:
         sizes = network.recurrence
         return lstm_gflops(sizes.inputs, sizes.hidden, sizes.outputs, convention)

@@ -8,6 +8,7 @@ from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.errors import UserError
 from ar_net_jax.methods.ar_net import ARNet
 from ar_net_jax.methods.base import Method
+from ar_net_jax.methods.frameexit import FrameExit
 from ar_net_jax.methods.lstm import LSTM
 from ar_net_jax.methods.multi_scale import MultiScale
 from ar_net_jax.methods.random_policy import RandomPolicy
@@ -18,7 +19,7 @@ ENTRY_POINTS = "ar_net_jax.methods"
 """Group of entry points by which an installed package offers methods."""
 
 _METHODS: dict[str, type[Method[Any, Any]]] = {
-    cls.name: cls for cls in (ARNet, Uniform, LSTM, RandomPolicy, MultiScale, SCSampler)
+    cls.name: cls for cls in (ARNet, Uniform, LSTM, RandomPolicy, MultiScale, SCSampler, FrameExit)
 }
 _SHIPPED = tuple(_METHODS)
 

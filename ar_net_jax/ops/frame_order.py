@@ -2,7 +2,11 @@
 
 import functools
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+
+Array = jax.Array
 
 
 @functools.cache
@@ -33,6 +37,20 @@ def coarse_to_fine(length: int) -> tuple[int, ...]:
         _, place = max(middles, key=lambda gap: (gap[0], -abs(gap[1] - middle), -gap[1]))
         order.append(place)
     return tuple(order)
+
+
+def coarse_to_fine_of_each(mask: Array) -> Array:
+    """That order for each video by itself, as if it had no padding; its padding comes last.
+
+    Args:
+        mask: bool [B, T], False on padding, which is at the end.
+
+    Returns:
+        int32 [B, T], a permutation of 0 to T - 1 for every video.
+    """
+    total = mask.shape[1]
+    table = [(*coarse_to_fine(n), *range(n, total)) for n in range(1, total + 1)]
+    return jnp.array(table, jnp.int32)[jnp.maximum(jnp.sum(mask, axis=1), 1) - 1]
 
 
 def back_in_time(order: tuple[int, ...]) -> np.ndarray:
