@@ -42,6 +42,31 @@ CONFIG = {
     "stages": {"joint": JOINT},
     "log_every": 1,
 }
+LONG = JOINT | {"epochs": 6}
+# What of a config each method has of its own: at least one stage of each kind that it trains.
+METHODS: dict[str, dict[str, Any]] = {
+    "ar_net": {
+        "stages": {
+            "warmup": LONG | {"objective": "separate", "train_policy_features": True},
+            "joint": LONG,
+            "finetune": LONG | {"freeze_policy": "parameters", "tau_start": 0.0},
+        }
+    },
+    "frameexit": {
+        "model": {
+            "num_classes": 3,
+            "backbone": "resnet8_tiny",
+            "resolution": 24,
+            "steps": 4,
+            "confidence": 0.5,
+        },
+        # Rounding grows fast where gates normalise by four videos: 7 steps.
+        "stages": {
+            "classify": JOINT | {"losses": {"every_exit": {}}},
+            "gate": JOINT | {"losses": {"exit_gates": {"beta": 0.3}}, "select": "last"},
+        },
+    },
+}
 
 
 def _free_port() -> int:
@@ -151,21 +176,19 @@ def test_two_processes_of_two_devices_train_and_evaluate_like_one(
 
 
 @pytest.mark.slow
-def test_in_float64_the_layout_changes_nothing_that_matters(tmp_path: Path, data_dir: Path) -> None:
-    stages = {
-        "warmup": {"objective": "separate", "train_policy_features": True},
-        "joint": {},
-        "finetune": {"freeze_policy": "parameters", "tau_start": 0.0},
-    }
-    # 6 epochs of 3.5 steps are 21 steps.
-    stages = {name: JOINT | {"epochs": 6} | stage for name, stage in stages.items()}
-    config = CONFIG | {"stage_order": tuple(stages), "stages": stages}
+@pytest.mark.parametrize("method", METHODS)
+def test_in_float64_the_layout_changes_nothing_that_matters(
+    method: str, tmp_path: Path, data_dir: Path
+) -> None:
+    config = CONFIG | {"method": method} | METHODS[method]
+    config["stage_order"] = tuple(config["stages"])
     layouts = {"one": (1, 1), "devices": (1, 4), "processes": (2, 2)}
     for name, layout in layouts.items():
         _run(tmp_path / name, data_dir, *layout, config=config, float64=True)
         _assert_every_video_once_an_epoch(tmp_path / name)
     one = _losses(tmp_path / "one")
-    assert len(one) == 3 * 21
+    # An epoch is 3.5 steps.
+    assert len(one) == sum(7 * stage["epochs"] // 2 for stage in config["stages"].values())
     for name in ("devices", "processes"):
         assert _examples(tmp_path / name) == _examples(tmp_path / "one")
         assert _losses(tmp_path / name) == pytest.approx(one, rel=1e-9)
