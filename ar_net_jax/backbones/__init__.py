@@ -8,6 +8,7 @@ entry point of the group `ar_net_jax.backbones` by a package that is installed.
 import difflib
 import functools
 import importlib.metadata
+import re
 
 from ar_net_jax.backbones import (
     convnext,
@@ -16,7 +17,7 @@ from ar_net_jax.backbones import (
     mobilenet_v2,
     resnet,
 )
-from ar_net_jax.backbones.base import Backbone
+from ar_net_jax.backbones.base import Backbone, shifted_name
 from ar_net_jax.backbones.layers import batch_norm, conv, global_average, run_block
 from ar_net_jax.backbones.layouts import Layer, Layout
 from ar_net_jax.errors import UserError
@@ -34,6 +35,7 @@ __all__ = [
     "names",
     "register",
     "run_block",
+    "shifted_name",
 ]
 
 ENTRY_POINTS = "ar_net_jax.backbones"
@@ -44,10 +46,11 @@ _REGISTERED: dict[str, Backbone] = {
     backbone.name: backbone for family in _FAMILIES for backbone in family.VARIANTS
 }
 _SHIPPED = tuple(_REGISTERED)
+_SHIFTED = re.compile(r"(.+?)_shift([2-9]|[1-9]\d+)")
 
 
 def names() -> tuple[str, ...]:
-    """Names of all backbones that can be had, but for MobileNetV2 of other widths."""
+    """Names of all that can be had, but for other widths of MobileNetV2 and temporal shifts."""
     return tuple(dict.fromkeys([*_REGISTERED, *_entry_points()]))
 
 
@@ -56,7 +59,8 @@ def get(name: str) -> Backbone:
 
     Args:
         name: a registered one, 'mobilenet_v2_W' with a width multiplier W such as 0.35, or an
-            entry point's.
+            entry point's. With '_shiftN' after it, the same with a temporal shift, see
+            `shifted_name`.
 
     Raises:
         UserError: no backbone has that name; the message suggests a near one.
@@ -66,6 +70,8 @@ def get(name: str) -> Backbone:
     found = mobilenet_v2.of_width(name) or _installed(name)
     if found is not None:
         return found
+    if match := _SHIFTED.fullmatch(name):
+        return get(match.group(1)).shifted(int(match.group(2)))
     known = names()
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""

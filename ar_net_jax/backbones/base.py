@@ -37,6 +37,15 @@ class Counted(NamedTuple):
     norm_outputs: tuple[int, ...]
 
 
+def shifted_name(name: str, shift_div: int) -> str:
+    """Name of the backbone `name` with a temporal shift; its own where `shift_div` is 0.
+
+    >>> shifted_name("mobilenet_v2", 8)
+    'mobilenet_v2_shift8'
+    """
+    return f"{name}_shift{shift_div}" if shift_div else name
+
+
 class Backbone(abc.ABC):
     """A network from frames to pooled feature vectors, and all that is known of it.
 
@@ -50,7 +59,8 @@ class Backbone(abc.ABC):
         normalisation: of the frames that its weights expect.
         native_size: side in pixels of the frames that its published classifier takes.
         per_frame: whether a frame's features depend on that frame alone, so that only chosen
-            frames need to be computed.
+            frames need to be computed. Where not, its module is told which frames are of one
+            video, see `module`.
         imagenet_weights: ImageNet weights on the Hugging Face hub, such as `timm/resnet50.tv_in1k`;
             empty where none are known.
         packaged_weights: ImageNet weights in a Python package, such as
@@ -88,6 +98,10 @@ class Backbone(abc.ABC):
         running statistics) and `keys` (typed PRNG keys [N] for what is random in training, or
         None), the last two by keyword, and returns float32 [N, D].
 
+        Where `per_frame` is False it is called with two more keywords: `num_frames`, T, of which
+        the N frames are N / T videos one after the other, by default 1; and `frame_mask`, bool [N],
+        False on padding at the end of a video, which no other frame may see, or None.
+
         Args:
             dtype: of the computation; parameters are float32 always.
             padding: rule of the convolutions, where the backbone has several.
@@ -95,6 +109,20 @@ class Backbone(abc.ABC):
             remat: keep only what enters each block for the backward pass.
             name: the submodule's name in a parent module.
         """
+
+    def shifted(self, shift_div: int) -> "Backbone":
+        """The same network with a temporal shift in its residual blocks, see `temporal_shift`.
+
+        Its parameters are those of the network without, and so are their names.
+
+        Args:
+            shift_div: one part in so many of the channels comes from the frame after, and one from
+                the frame before.
+
+        Raises:
+            UserError: the shift is not known in this family.
+        """
+        raise UserError(f"{self.name} has no temporal shift; take a ResNet or MobileNetV2, or none")
 
     def layouts(self) -> Mapping[str, Layout]:
         """The families of names under which others keep its weights, by the family's name."""

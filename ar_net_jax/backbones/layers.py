@@ -1,5 +1,7 @@
 """What all backbones are made of: convolution, BatchNorm, and how a block is run."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -8,6 +10,7 @@ from jax.typing import DTypeLike
 
 from ar_net_jax.ops.conv_cpu import flax_convolution
 from ar_net_jax.ops.depthwise import Padding
+from ar_net_jax.ops.temporal_shift import temporal_shift
 
 KAIMING_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 """He et al. 2015, as torchvision initialises its convolutions."""
@@ -93,6 +96,25 @@ def run_block(block: nn.Module, x: jnp.ndarray, *, remat: bool, **inputs: Any) -
     if not remat:
         return block(x, **inputs)
     return nn.remat(lambda module, x: module(x, **inputs))(block, x)
+
+
+Shift = Callable[[jnp.ndarray], jnp.ndarray]
+"""What a block does to its input before its first convolution; the shortcut is left as it is."""
+
+
+def shift_of(shift_div: int, num_frames: int, frame_mask: jnp.ndarray | None) -> Shift | None:
+    """The temporal shift of a network's blocks; None where `shift_div` is 0.
+
+    Args:
+        shift_div: as in `temporal_shift`, like the following.
+        num_frames: T.
+        frame_mask: bool [N], or None.
+    """
+    if not shift_div:
+        return None
+    return functools.partial(
+        temporal_shift, num_frames=num_frames, shift_div=shift_div, frame_mask=frame_mask
+    )
 
 
 def global_average(x: jnp.ndarray) -> jnp.ndarray:

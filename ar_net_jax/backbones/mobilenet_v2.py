@@ -10,14 +10,16 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from ar_net_jax.backbones.base import Backbone
+from ar_net_jax.backbones.base import Backbone, shifted_name
 from ar_net_jax.backbones.layers import (
     KAIMING_FAN_OUT,
+    Shift,
     batch_norm,
     conv,
     global_average,
     make_divisible,
     run_block,
+    shift_of,
     symmetric_padding,
 )
 from ar_net_jax.backbones.layouts import Layer, Layout
@@ -58,9 +60,17 @@ class InvertedResidual(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool) -> Array:
-        """Maps [N, H, W, C] to [N, ceil(H / stride), ceil(W / stride), features]."""
-        y, layer = x, 0
+    def __call__(self, x: Array, *, train: bool, shift: Shift | None = None) -> Array:
+        """Maps [N, H, W, C] to [N, ceil(H / stride), ceil(W / stride), features].
+
+        Args:
+            x: the input.
+            train: as in `batch_norm`.
+            shift: of the input of the first convolution; None for none.
+        """
+        shortcut = self.stride == 1 and x.shape[-1] == self.features
+        # In blocks without a shortcut a frame's own channels would be lost.
+        y, layer = shift(x) if shift is not None and shortcut else x, 0
         if self.expansion != 1:
             y = conv(x.shape[-1] * self.expansion, 1, dtype=self.dtype, name="conv_0_0")(y)
             y = nn.relu6(batch_norm(train=train, dtype=self.dtype, name="conv_0_1")(y))
@@ -76,7 +86,7 @@ class InvertedResidual(nn.Module):
         y = nn.relu6(batch_norm(train=train, dtype=self.dtype, name=f"conv_{layer}_1")(y))
         y = conv(self.features, 1, dtype=self.dtype, name=f"conv_{layer + 1}")(y)
         y = batch_norm(train=train, dtype=self.dtype, name=f"conv_{layer + 2}")(y)
-        return x + y if self.stride == 1 and x.shape[-1] == self.features else y
+        return x + y if shortcut else y
 
 
 class MobileNetV2(nn.Module):
@@ -86,25 +96,38 @@ class MobileNetV2(nn.Module):
         width: multiplier of every layer's channels.
         dtype: of the computation; parameters, statistics and result stay float32.
         remat: as in `run_block`.
+        shift_div: of the temporal shift, see `temporal_shift`; 0 for none.
     """
 
     width: float = 1.0
     dtype: DTypeLike = jnp.float32
     remat: bool = False
+    shift_div: int = 0
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool = False, keys: Array | None = None) -> Array:
+    def __call__(
+        self,
+        x: Array,
+        *,
+        train: bool = False,
+        keys: Array | None = None,
+        num_frames: int = 1,
+        frame_mask: Array | None = None,
+    ) -> Array:
         """Computes pooled features.
 
         Args:
             x: normalised frames [N, H, W, 3].
             train: normalise by the batch and update the running statistics.
             keys: unused, nothing here is random; the backbones share one signature.
+            num_frames: of a video, see `Backbone.module`; of account with a shift only.
+            frame_mask: bool [N], likewise.
 
         Returns:
             float32 [N, D].
         """
         del keys
+        shift = shift_of(self.shift_div, num_frames, frame_mask)
         width = self.width
         x = conv(make_divisible(32 * width), 3, stride=2, dtype=self.dtype, name="features_0_0")(x)
         x = nn.relu6(batch_norm(train=train, dtype=self.dtype, name="features_0_1")(x))
@@ -118,7 +141,7 @@ class MobileNetV2(nn.Module):
                     dtype=self.dtype,
                     name=f"features_{index}",
                 )
-                x = run_block(block, x, remat=self.remat, train=train)
+                x = run_block(block, x, remat=self.remat, train=train, shift=shift)
                 index += 1
         x = conv(feature_width(width), 1, dtype=self.dtype, name=f"features_{index}_0")(x)
         x = nn.relu6(batch_norm(train=train, dtype=self.dtype, name=f"features_{index}_1")(x))
@@ -135,6 +158,8 @@ class MobileNetV2Backbone(Backbone):
     imagenet_weights: str = ""
     packaged_weights: str = ""
     released_layouts: tuple[str, ...] = ()
+    per_frame: bool = True
+    shift_div: int = 0
 
     def module(
         self,
@@ -146,7 +171,19 @@ class MobileNetV2Backbone(Backbone):
         name: str | None = None,
     ) -> MobileNetV2:
         """The network; there is one padding and one kind of BatchNorm."""
-        return MobileNetV2(self.width, dtype=dtype, remat=remat, name=name)
+        return MobileNetV2(
+            self.width, dtype=dtype, remat=remat, shift_div=self.shift_div, name=name
+        )
+
+    def shifted(self, shift_div: int) -> "MobileNetV2Backbone":
+        """See `Backbone`: in its blocks that have a shortcut."""
+        return dataclasses.replace(
+            self,
+            name=shifted_name(self.name, shift_div),
+            per_frame=False,
+            shift_div=shift_div,
+            released_layouts=(),
+        )
 
     def layouts(self) -> Mapping[str, Layout]:
         """The names of torchvision, of torchvision before its version 0.3, and of timm.

@@ -9,8 +9,15 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from ar_net_jax.backbones.base import Backbone, Counted
-from ar_net_jax.backbones.layers import batch_norm, conv, global_average, run_block
+from ar_net_jax.backbones.base import Backbone, Counted, shifted_name
+from ar_net_jax.backbones.layers import (
+    Shift,
+    batch_norm,
+    conv,
+    global_average,
+    run_block,
+    shift_of,
+)
 from ar_net_jax.backbones.layouts import Layer, Layout
 
 Array = jax.Array
@@ -61,12 +68,18 @@ class ResidualBlock(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool) -> Array:
-        """Maps [N, H, W, C] to [N, ceil(H / stride), ceil(W / stride), features]."""
+    def __call__(self, x: Array, *, train: bool, shift: Shift | None = None) -> Array:
+        """Maps [N, H, W, C] to [N, ceil(H / stride), ceil(W / stride), features].
+
+        Args:
+            x: the input.
+            train: as in `batch_norm`.
+            shift: of the input of the first convolution; None for none.
+        """
         layers = [(self.width, 3, self.stride), (self.features, 3, 1)]
         if self.kind == "bottleneck":
             layers = [(self.width, 1, 1), (self.width, 3, self.stride), (self.features, 1, 1)]
-        y = x
+        y = x if shift is None else shift(x)
         for i, (features, kernel, stride) in enumerate(layers, start=1):
             y = conv(features, kernel, stride=stride, dtype=self.dtype, name=f"conv{i}")(y)
             y = batch_norm(train=train, dtype=self.dtype, name=f"bn{i}")(y)
@@ -85,25 +98,38 @@ class ResNet(nn.Module):
         spec: depths, widths, kind of block and stem.
         dtype: of the computation; parameters, statistics and result stay float32.
         remat: as in `run_block`.
+        shift_div: of the temporal shift, see `temporal_shift`; 0 for none.
     """
 
     spec: ResNetSpec
     dtype: DTypeLike = jnp.float32
     remat: bool = False
+    shift_div: int = 0
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool = False, keys: Array | None = None) -> Array:
+    def __call__(
+        self,
+        x: Array,
+        *,
+        train: bool = False,
+        keys: Array | None = None,
+        num_frames: int = 1,
+        frame_mask: Array | None = None,
+    ) -> Array:
         """Computes pooled features.
 
         Args:
             x: normalised frames [N, H, W, 3].
             train: normalise by the batch and update the running statistics.
             keys: unused, nothing here is random; the backbones share one signature.
+            num_frames: of a video, see `Backbone.module`; of account with a shift only.
+            frame_mask: bool [N], likewise.
 
         Returns:
             float32 [N, D].
         """
         del keys
+        shift = shift_of(self.shift_div, num_frames, frame_mask)
         spec = self.spec
         kernel = 7 if spec.stem == "imagenet" else 3
         x = conv(spec.widths[0], kernel, stride=2, dtype=self.dtype, name="conv1")(x)
@@ -120,7 +146,7 @@ class ResNet(nn.Module):
                     dtype=self.dtype,
                     name=f"layer{stage}_{i}",
                 )
-                x = run_block(block, x, remat=self.remat, train=train)
+                x = run_block(block, x, remat=self.remat, train=train, shift=shift)
         return global_average(x)
 
 
@@ -133,6 +159,8 @@ class ResNetBackbone(Backbone):
     features: int
     imagenet_weights: str = ""
     released_layouts: tuple[str, ...] = ()
+    per_frame: bool = True
+    shift_div: int = 0
 
     def module(
         self,
@@ -144,7 +172,17 @@ class ResNetBackbone(Backbone):
         name: str | None = None,
     ) -> ResNet:
         """The network; there is one padding and one kind of BatchNorm."""
-        return ResNet(self.spec, dtype=dtype, remat=remat, name=name)
+        return ResNet(self.spec, dtype=dtype, remat=remat, shift_div=self.shift_div, name=name)
+
+    def shifted(self, shift_div: int) -> "ResNetBackbone":
+        """See `Backbone`: in all its blocks."""
+        return dataclasses.replace(
+            self,
+            name=shifted_name(self.name, shift_div),
+            per_frame=False,
+            shift_div=shift_div,
+            released_layouts=(),
+        )
 
     def layouts(self) -> Mapping[str, Layout]:
         """The names of `torchvision.models.resnet`, which are timm's too."""

@@ -83,9 +83,12 @@ def run_on_frames(
 ) -> tuple[Array, Array]:
     """Shrinks frames and runs a network on them: on all, or in the routed form on selected ones.
 
+    One that is not `per_frame` runs on all in both forms, but sees only the selected ones.
+
     Args:
         network: a bound module at the model's root that maps normalised [N, size, size, 3] to
-            float32 [N, D], and has the `normalisation` of its frames.
+            float32 [N, D], and has the `normalisation` of its frames; it may have `per_frame`, see
+            `Backbone`.
         frames: uint8 [B, T, S, S, 3].
         selected: bool [B, T], what the routed form computes.
         mode: training behaviour and keys, and the form of execution.
@@ -100,11 +103,14 @@ def run_on_frames(
     """
     batch, length = frames.shape[:2]
     flat = flatten_frames(frames)
-    if mode.chunks is None:
+    videos: dict[str, Any] = {}
+    if not getattr(network, "per_frame", True):
+        videos = {"num_frames": length, "frame_mask": selected.reshape(-1)}
+    if mode.chunks is None or videos:
         assert network.name is not None  # A bound module has one.
         keys = mode.frame_keys(network.name, length)
         x = prepare_frames(flat, size, resize, network.normalisation)
-        result = getattr(network, method)(x, train=mode.trains(network.name), keys=keys)
+        result = getattr(network, method)(x, train=mode.trains(network.name), keys=keys, **videos)
         return result.reshape(batch, length, -1), jnp.asarray(flat.shape[0], jnp.int32)
     # A loop's body must not touch the surrounding module, so it gets a stateless copy.
     module, variables = network.unbind()

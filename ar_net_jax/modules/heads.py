@@ -5,6 +5,7 @@ averaged; under `max_mlp` its embedding, whose maximum over frames is classified
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 from ar_net_jax import backbones
 from ar_net_jax.backbones.layers import batch_norm
 from ar_net_jax.config.model import HEAD_WIDTH, Head, ModelConfig
+from ar_net_jax.config.schema import require
 from ar_net_jax.errors import UserError
 from ar_net_jax.ops.pooling import kept_maximum
 from ar_net_jax.ops.resize import Normalisation
@@ -160,18 +162,27 @@ class FrameClassifier(nn.Module):
         """What the frames are to be normalised by."""
         return backbones.get(self.architecture).normalisation
 
-    def __call__(self, frames: Array, *, train: bool = False, keys: Array | None = None) -> Array:
-        """Each frame by itself.
+    @property
+    def per_frame(self) -> bool:
+        """Whether a frame's row depends on that frame alone."""
+        return backbones.get(self.architecture).per_frame
+
+    def __call__(
+        self, frames: Array, *, train: bool = False, keys: Array | None = None, **videos: Any
+    ) -> Array:
+        """Each frame's row.
 
         Args:
             frames: normalised float32 [N, S, S, 3].
             train: update and use batch statistics.
             keys: one key per frame [N] for dropout, or None.
+            **videos: `num_frames` and `frame_mask`, for a backbone that is not `per_frame`; see
+                `Backbone.module`.
 
         Returns:
             Under `mean` logits float32 [N, C], else embeddings float32 [N, HEAD_WIDTH].
         """
-        features = self.features(frames, train=train, keys=keys)
+        features = self.features(frames, train=train, keys=keys, **videos)
         features = dropout(features, self.dropout, keys, HEAD_SALT)
         if self.kind == "mean":
             return self.head(features)
@@ -193,9 +204,11 @@ class FrameClassifier(nn.Module):
         """Logits float32 [B, C] of embeddings' maximum float32 [B, HEAD_WIDTH]."""
         return self.head(maximum)
 
-    def features(self, frames: Array, *, train: bool = False, keys: Array | None = None) -> Array:
-        """Pooled features float32 [N, D] of normalised frames [N, S, S, 3]."""
-        return self.backbone(frames, train=train, keys=keys)
+    def features(
+        self, frames: Array, *, train: bool = False, keys: Array | None = None, **videos: Any
+    ) -> Array:
+        """Pooled features float32 [N, D] of normalised frames [N, S, S, 3]; args as of a call."""
+        return self.backbone(frames, train=train, keys=keys, **videos)
 
 
 def frame_classifier(config: ModelConfig, backbone: str) -> FrameClassifier:
@@ -212,9 +225,24 @@ def frame_classifier(config: ModelConfig, backbone: str) -> FrameClassifier:
     )
 
 
-def check_backbone(name: str, path: str) -> None:
-    """Raises UserError, naming the field, unless `name` is a backbone's."""
+def check_backbone(name: str, path: str, *, per_frame: bool = True) -> None:
+    """Checks that a field names a backbone that can be used there.
+
+    Args:
+        name: the field's value.
+        path: of the field.
+        per_frame: whether it has to compute single frames, as where some are left out.
+
+    Raises:
+        UserError: there is no such backbone, or it sees a video's frames together only.
+    """
     try:
-        backbones.get(name)
+        backbone = backbones.get(name)
     except UserError as error:
         raise UserError(f"config.{path}: {error}") from None
+    require(
+        backbone.per_frame or not per_frame,
+        path,
+        f"{name} sees a video's frames together, and here each is computed by itself; take one "
+        "without a temporal shift",
+    )
