@@ -290,6 +290,15 @@ def without_gates(config: ConfigDict) -> None:
     config.stage_order = ("classify",)
 
 
+def scsampler_ranking(config: ConfigDict) -> None:
+    """SCSampler whose sampler, trained as usual, then learns the main network's order of frames."""
+    scsampler(config)
+    usual = config.stages.train.to_dict()
+    ranking = {"objective": "joint", "losses": {"ranking": {}}, "freeze_backbone": True}
+    config.stages.ranking = ConfigDict(with_tuples({**usual, **ranking}))
+    config.stage_order = ("train", "ranking")
+
+
 def max_mlp(config: ConfigDict) -> None:
     """The head of the newer works; give it after the method."""
     config.model.head = "max_mlp"
@@ -337,6 +346,7 @@ PAPER_VARIANTS: dict[str, Variant] = {
     "scsampler": scsampler,
     "frameexit": frameexit,
     "frameexit_confidence": frameexit_confidence,
+    "scsampler_ranking": scsampler_ranking,
     "max_mlp": max_mlp,
     "resolution_only": resolution_only,
     "skipping_only": skipping_only,

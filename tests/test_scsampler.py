@@ -18,8 +18,10 @@ from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config, load_config
 from ar_net_jax.inference.model import Model
 from ar_net_jax.inference.step import Request, Routing, make_inference
-from ar_net_jax.methods import FROZEN, MODEL, Moment
+from ar_net_jax.losses import LossContext
+from ar_net_jax.methods import FROZEN, MODEL, Moment, Prediction
 from ar_net_jax.methods.scsampler import SCSampler, SCSamplerConfig, most_salient
+from ar_net_jax.methods.scsampler_losses import Ranking
 from ar_net_jax.methods.uniform import Uniform, UniformConfig
 from ar_net_jax.modules.frame_runner import EVALUATION
 from ar_net_jax.ops.rng import example_keys
@@ -205,6 +207,7 @@ ACCURACY, SEPARATE = {"accuracy": {}}, {"separate": {}}
         ({}, {"freeze_backbone": True}, "stages.train.freeze_backbone"),
         ({}, {"losses": ACCURACY | {"efficiency": {}}}, "stages.train.losses.efficiency"),
         ({}, {"objective": "separate"}, "stages.train.losses"),
+        ({}, {"losses": {"ranking": {}}}, "stages.train.freeze_backbone"),
     ],
 )
 def test_impossible_configs_are_refused_by_name(model: dict, stage: dict, named: str) -> None:
@@ -241,6 +244,46 @@ def test_a_joint_stage_trains_the_sampler_only_by_a_loss_of_its_own() -> None:
         mode = method.training_mode(stage, _keys(np.arange(2)), Moment(jnp.int32(0), 0.0))
         assert mode.trains("backbone_0")
         assert mode.trains("sampler") == (part == MODEL)
+
+
+def test_ranking_is_a_hinge_over_all_pairs_of_frames() -> None:
+    rng = np.random.default_rng(0)
+    sampler, main = rng.normal(size=(2, VIDEOS, FRAMES, CLASSES)).astype(np.float32)
+    main[1, 3] = main[1, 0]  # A pair without an order.
+    labels = np.array([[2, 0], [0, -1], [3, -1]], np.int32)
+    p = np.exp(main) / np.exp(main).sum(-1, keepdims=True)
+    wrong, pairs = 0.0, 0
+    for video, label in enumerate(labels[:, 0]):
+        for a in range(FRAMES):
+            for b in range(a + 1, FRAMES):
+                order = np.sign(p[video, a, label] - p[video, b, label])
+                apart = sampler[video, a, label] - sampler[video, b, label]
+                wrong, pairs = wrong + max(0.0, -order * apart), pairs + 1
+
+    def loss(sampler: jax.Array, main: jax.Array) -> jax.Array:
+        outputs = {"sampler_logits": sampler, "main_logits": main}
+        prediction = Prediction(jnp.zeros((VIDEOS, CLASSES)), {}, {}, outputs=outputs)
+        return Ranking()(prediction, LossContext(jnp.asarray(labels), jnp.zeros(2)))
+
+    value, slopes = jax.value_and_grad(loss, (0, 1))(sampler, main)
+    assert float(value) == pytest.approx(wrong / pairs, rel=1e-5)
+    assert np.any(slopes[0]) and not np.any(slopes[1]), "the main network only tells the order"
+
+
+def test_a_ranking_stage_trains_the_sampler_before_a_frozen_main_network() -> None:
+    config = load_config("activitynet:scsampler_ranking")
+    assert config.stage_order == ("train", "ranking")
+    method, stage = config.build_method(), config.stages["ranking"]
+    assert method.part_of(stage, ("sampler", "head")) == MODEL
+    assert method.part_of(stage, ("backbone_0", "head")) == FROZEN
+    mode = method.training_mode(stage, _keys(np.arange(2)), Moment(jnp.int32(0), 0.0))
+    assert mode.trains("sampler") and not mode.trains("backbone_0")
+
+
+def test_ranking_reads_each_networks_logits_of_single_frames() -> None:
+    given = jax.jit(METHOD.module().apply)(_variables(), CLIPS).outputs
+    for name, alone in (("sampler_logits", ("sampler", 16)), ("main_logits", ("backbone_0", 24))):
+        np.testing.assert_allclose(given[name], _alone(*alone), atol=1e-5)
 
 
 def test_separate_training_averages_each_network_over_all_frames() -> None:

@@ -3,7 +3,9 @@
 Korbar et al. 2019, as AR-Net compares with it. The sampler is a frame classifier of its own; a
 frame's saliency is the largest of its raw logits, and only the `frames` most salient frames of a
 video reach the main network, whose logits on them are averaged. The sampler learns by the "AC"
-loss, cross-entropy of its average over all frames; choosing itself has no gradient.
+loss, cross-entropy of its average over all frames; choosing itself has no gradient. In a joint
+stage with the loss `ranking` it learns in which order the frames serve a main network that is
+trained already, and stays as it is by `freeze_backbone`.
 
 As released, the main network is trained alone first, as Uniform is, and the sampler after it with
 the main network's weights frozen. Their weights are apart and neither loss reads the other network,
@@ -37,6 +39,7 @@ from ar_net_jax.methods.released import (
     ReleasedForm,
     require_expressible,
 )
+from ar_net_jax.methods.scsampler_losses import Ranking
 from ar_net_jax.methods.stages import StageConfig
 from ar_net_jax.methods.uniform import UniformConfig, network_name
 from ar_net_jax.modules.frame_runner import EVALUATION, Mode, mask_or_ones, run_on_frames
@@ -93,8 +96,7 @@ class SCSamplerStage(StageConfig):
     """A stage of SCSampler.
 
     Attributes:
-        freeze_backbone: in a `separate` stage, train the sampler alone and leave the main network
-            as the run found it.
+        freeze_backbone: train the sampler alone and leave the main network as the run found it.
     """
 
     freeze_backbone: bool = False
@@ -102,17 +104,26 @@ class SCSamplerStage(StageConfig):
     @property
     def trains_sampler(self) -> bool:
         """Whether a loss reads the sampler's own prediction: the choice gives it no gradient."""
-        separate = self.losses.get(Separate.name)
-        return separate is not None and separate.weight > 0
+        return self._minimises(Separate.name) or self._minimises(Ranking.name)
+
+    def _minimises(self, name: str) -> bool:
+        return name in self.losses and self.losses[name].weight > 0
 
     def validate(self, path: str) -> None:
         """Raises UserError, naming the field, if a value is impossible."""
         super().validate(path)
         require(
-            not self.freeze_backbone or self.objective == "separate",
+            not self.freeze_backbone or self.trains_sampler,
             f"{path}.freeze_backbone",
-            "a joint stage trains the main network on the chosen frames; make it 'separate', which "
-            "then trains the sampler alone",
+            "nothing would be trained: without the loss 'separate' or 'ranking' a stage trains the "
+            "main network alone, on the chosen frames",
+        )
+        others = any(self._minimises(name) for name in self.losses if name != Ranking.name)
+        require(
+            self.freeze_backbone or others,
+            f"{path}.freeze_backbone",
+            "the loss 'ranking' does not train the main network; set it to True, or add a loss "
+            "that does",
         )
 
 
@@ -171,6 +182,9 @@ class SCSamplerModule(nn.Module):
             executed={network_name(self.config.resolution): executed, SAMPLER: seen},
             decisions=Decisions(one_hot),
             network_logits=self._by_itself({MAIN: rows, SAMPLER: sampled}, mask, mode),
+            outputs={}
+            if mode.chunks is not None
+            else {"sampler_logits": sampled, "main_logits": self._frame_logits(rows)},
         )
 
     def classify_separately(
@@ -203,6 +217,12 @@ class SCSamplerModule(nn.Module):
         # Else the compiler finds that nothing depends on the sampler, and leaves it out.
         actions, _ = jax.lax.optimization_barrier((mode.decide.actions, saliency))
         return (actions == LOOKED_AT) & mask
+
+    def _frame_logits(self, rows: Array) -> Array:
+        """The main network's logits float32 [B, T, C] of each frame as a video of its own."""
+        single = rows.reshape(-1, 1, rows.shape[-1])
+        logits = self.backbone_0.video_logits(single, jnp.ones(single.shape[:2]))
+        return logits.reshape(*rows.shape[:2], -1)
 
     def _by_itself(self, rows: dict[str, Array], mask: Array, mode: Mode) -> dict[str, Array]:
         """Logits float32 [B, C] from each one's rows [B, T, D]; the routed form has not all."""
@@ -266,7 +286,7 @@ class SCSampler(Method[SCSamplerConfig, SCSamplerStage]):
     released = ReleasedSCSampler()
     traits = Traits(adaptive=True)
     separable = True
-    provides = frozenset({"network_logits"})
+    provides = frozenset({"network_logits", *Ranking.needs})
 
     def module(self) -> SCSamplerModule:
         """See `Method`."""
@@ -315,10 +335,13 @@ class SCSampler(Method[SCSamplerConfig, SCSamplerStage]):
 
     def part_of(self, stage: SCSamplerStage, path: tuple[str, ...]) -> str:
         """See `Method`; where nothing would teach the sampler, it is left as it is."""
-        frozen = path[0] == SAMPLER and not stage.trains_sampler
-        return FROZEN if frozen else super().part_of(stage, path)
+        return FROZEN if path[0] in self._frozen(stage) else super().part_of(stage, path)
 
     def training_mode(self, stage: SCSamplerStage, keys: Array, moment: Moment) -> Mode:
-        """See `Method`; a frozen sampler chooses as in evaluation."""
-        frozen = () if stage.trains_sampler else (SAMPLER,)
-        return Mode(train=True, frozen=frozen, keys=keys)
+        """See `Method`; a frozen network behaves as in evaluation."""
+        return Mode(train=True, frozen=self._frozen(stage), keys=keys)
+
+    def _frozen(self, stage: SCSamplerStage) -> tuple[str, ...]:
+        """The networks that a stage leaves as they are."""
+        sampler = () if stage.trains_sampler else (SAMPLER,)
+        return (MAIN, *sampler) if stage.freeze_backbone else sampler
