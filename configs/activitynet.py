@@ -10,8 +10,9 @@ otherwise. 10,024 training, 4,926 validation videos. The paper reports, trained 
 73.8 mAP at 33.5 GFLOPs per video; EfficientNet 79.7 at 15.3.
 
 Variants, combined with commas (`--config=activitynet:efficientnet,uniform`):
-`resnet`, `efficientnet`; `uniform`, `lstm`, `random_policy`, `multi_scale` (Table 1); `scsampler`,
-`frameexit`, `frameexit_confidence`; `max_mlp`, the head of the newer works, after the method;
+`resnet`, `efficientnet`; `uniform`, `lstm`, `random_policy`, `multi_scale` (Table 1), and the other
+methods of `ar_net_jax.methods`, each by its name; `max_mlp`, the head of the newer works, after the
+method;
 `resolution_only`, `skipping_only` (Table 4); `accuracy_only`, `accuracy_efficiency` (Table 5);
 `joint_only`, `no_finetune` (Table 6); `paper_loss`, `released_loss`, `released`, `improved` (see
 `ar_net_jax.recipes`). The paper starts from ImageNet weights: add `imagenet`, last, which

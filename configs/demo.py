@@ -4,9 +4,9 @@
     arnet train --config=demo --workdir=RUN      AR-Net alone
 
 Variants, combined with commas: `quick` (the same path in a few minutes); `controls` (each backbone
-by itself: Uniform at every resolution, in one pass); `lstm`, `random_policy`, `multi_scale`;
-`scsampler`, `frameexit` and its control `frameexit_confidence` (which need no warm-up before them);
-after those `max_mlp`, the head of the newer works.
+by itself: Uniform at every resolution, in one pass); `lstm`, `random_policy`, `multi_scale`; the
+other methods, each by its name, which need no warm-up before them; after those `max_mlp`, the head
+of the newer works.
 """
 
 import dataclasses
@@ -15,8 +15,10 @@ from ml_collections import ConfigDict
 
 from ar_net_jax import recipes
 from ar_net_jax.losses import Accuracy, Efficiency, Separate, Uniform
+from ar_net_jax.methods import StageConfig
 from ar_net_jax.methods.ar_net import ARNetStage
 from ar_net_jax.methods.frameexit import EveryExit, ExitGates, FrameExitStage
+from ar_net_jax.methods.ocsampler import SetPolicy
 from ar_net_jax.methods.scsampler import SCSamplerStage
 
 
@@ -82,6 +84,30 @@ def frameexit_confidence(config: ConfigDict) -> None:
     recipes.without_gates(config)
 
 
+def ocsampler(config: ConfigDict) -> None:
+    """Two of the eight frames; the classifier for as long as AR-Net's warm-up, then the sampler."""
+    recipes.ocsampler(config)
+    policy = {"skim_backbone": "resnet8_tiny", "skim_resolution": 24, "shift_div": 8, "frames": 2}
+    config.model.update(**policy)
+    config.data.num_frames = 8
+    shared = {"schedule": "cosine", "warmup_epochs": WARMUP.warmup_epochs}
+    classifier = StageConfig(
+        objective="separate",
+        losses=WARMUP.losses,
+        epochs=WARMUP.epochs,
+        learning_rate=0.02,
+        **shared,
+    )
+    sampler = StageConfig(
+        losses={"set_policy": SetPolicy(entropy=0.01)},
+        epochs=JOINT.epochs + FINETUNE.epochs,
+        learning_rate=JOINT.learning_rate,
+        select="last",
+        **shared,
+    )
+    recipes.set_stages(config, {"classifier": classifier, "sampler": sampler})
+
+
 def quick(config: ConfigDict) -> None:
     """Few videos, one epoch a stage: shows the path, not the result."""
     config.data.embedded.update(train=40, validation=32, test=32)
@@ -99,6 +125,7 @@ VARIANTS: dict[str, recipes.Variant] = {
     "scsampler": scsampler,
     "frameexit": frameexit,
     "frameexit_confidence": frameexit_confidence,
+    "ocsampler": ocsampler,
     "max_mlp": recipes.max_mlp,
 }
 

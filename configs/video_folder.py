@@ -13,12 +13,11 @@ computed (`macs`).
 
 Variants, combined with commas: `lite` takes EfficientNet-Lite2 at 224 px, Lite1 at 168 and Lite0
 at 112, a seventh of the computation of `resnet` (the default); there is `efficientnet` too. Other
-methods, after those: `uniform`, `lstm`, `random_policy`, `multi_scale`, `scsampler`, `frameexit`,
-`frameexit_confidence`. What and how is trained, as in `activitynet`: `max_mlp`, `resolution_only`,
-`skipping_only`, `joint_only`, `no_finetune`, the losses, `released`, `improved`. Last, what it
-starts from, which a few videos cannot do without: `packaged`, ImageNet weights that installed
-packages carry (for `lite`), or `imagenet`, from the Hugging Face hub or from
-`--config.pretrained.folder=DIR`.
+methods, after those, each by its name, such as `uniform`. What and how is trained, as in
+`activitynet`: `max_mlp`, `resolution_only`, `skipping_only`, `joint_only`, `no_finetune`, the
+losses, `released`, `improved`. Last, what it starts from, which a few videos cannot do without:
+`packaged`, ImageNet weights that installed packages carry (for `lite`), or `imagenet`, from the
+Hugging Face hub or from `--config.pretrained.folder=DIR`.
 """
 
 from ml_collections import ConfigDict

@@ -27,6 +27,7 @@ from ar_net_jax.methods.frameexit import FrameExit
 from ar_net_jax.methods.frameexit_module import FrameExitConfig
 from ar_net_jax.methods.lstm import LSTM, LSTMConfig
 from ar_net_jax.methods.multi_scale import MultiScale, MultiScaleConfig
+from ar_net_jax.methods.ocsampler import OCSampler, OCSamplerConfig
 from ar_net_jax.methods.random_policy import RandomPolicy, RandomPolicyConfig
 from ar_net_jax.methods.scsampler import SCSampler, SCSamplerConfig
 from ar_net_jax.methods.uniform import Uniform, UniformConfig
@@ -62,6 +63,11 @@ METHODS: dict[str, Method] = {
     ),
     "frameexit": FrameExit(FrameExitConfig(**ONE, steps=4)),
     "frameexit, confidence": FrameExit(FrameExitConfig(**ONE, steps=4, exit="confidence")),
+    "ocsampler": OCSampler(
+        OCSamplerConfig(
+            **ONE, skim_backbone="resnet8_tiny", skim_resolution=16, shift_div=4, frames=2
+        )
+    ),
 }
 each = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
 
@@ -252,8 +258,8 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
 
 def test_only_uniform_is_what_others_are_held_against() -> None:
     roles = {name: role_of(method) for name, method in METHODS.items()}
-    adaptive = {name for name in METHODS if name.startswith(("ar_net", "scsampler", "frameexit"))}
-    assert {name for name, role in roles.items() if role == "adaptive"} == adaptive
+    others = {name for name, role in roles.items() if role != "adaptive"}
+    assert others == {"uniform", "lstm", "random_policy", "multi_scale", "multi_scale, looks"}
     assert [name for name, role in roles.items() if role == "reference"] == ["uniform"]
 
 

@@ -11,6 +11,7 @@ from ar_net_jax.methods.base import Method
 from ar_net_jax.methods.frameexit import FrameExit
 from ar_net_jax.methods.lstm import LSTM
 from ar_net_jax.methods.multi_scale import MultiScale
+from ar_net_jax.methods.ocsampler import OCSampler
 from ar_net_jax.methods.random_policy import RandomPolicy
 from ar_net_jax.methods.scsampler import SCSampler
 from ar_net_jax.methods.uniform import Uniform
@@ -18,9 +19,17 @@ from ar_net_jax.methods.uniform import Uniform
 ENTRY_POINTS = "ar_net_jax.methods"
 """Group of entry points by which an installed package offers methods."""
 
-_METHODS: dict[str, type[Method[Any, Any]]] = {
-    cls.name: cls for cls in (ARNet, Uniform, LSTM, RandomPolicy, MultiScale, SCSampler, FrameExit)
-}
+_CLASSES: tuple[type[Method[Any, Any]], ...] = (
+    ARNet,
+    Uniform,
+    LSTM,
+    RandomPolicy,
+    MultiScale,
+    SCSampler,
+    FrameExit,
+    OCSampler,
+)
+_METHODS = {cls.name: cls for cls in _CLASSES}
 _SHIPPED = tuple(_METHODS)
 
 
