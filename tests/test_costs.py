@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from jax.sharding import AbstractMesh, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 
 from ar_net_jax import backbones, costs, methods
 from ar_net_jax.errors import UserError
@@ -287,7 +287,7 @@ def test_transformations_are_looked_into():
 
 
 def test_shard_map_counts_all_shards():
-    mesh = AbstractMesh((4,), ("data",))
+    mesh = AbstractMesh((4,), ("data",), axis_types=(AxisType.Auto,))
     rows = PartitionSpec("data")
     sharded = jax.shard_map(jnp.dot, mesh=mesh, in_specs=(rows, PartitionSpec()), out_specs=rows)
     assert costs.count_macs(sharded, _struct(8, 3), _struct(3, 3)) == 8 * 3 * 3

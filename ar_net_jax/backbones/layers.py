@@ -6,6 +6,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import DTypeLike
 
 from ar_net_jax.ops.conv_cpu import flax_convolution
@@ -119,6 +120,10 @@ def shift_of(shift_div: int, num_frames: int, frame_mask: jnp.ndarray | None) ->
 
 def global_average(x: jnp.ndarray) -> jnp.ndarray:
     """Means over rows and columns: [N, H, W, C] of any dtype to float32 [N, C]."""
+    if x.dtype == jnp.bfloat16:
+        # From 0.11 on, up to 0.12.0 at least, jaxlib's CPU compiler fuses this sum with the last
+        # convolutions, if a ReLU stands before one, and reads memory that nothing wrote: NaN.
+        x = lax.platform_dependent(x, cpu=lax.optimization_barrier, default=lambda x: x)
     return jnp.mean(x, (1, 2), dtype=jnp.float32)
 
 
