@@ -34,7 +34,7 @@ trap 'pass_on TERM' TERM
 trap 'pass_on INT' INT
 
 for ((i = 0; i < processes; i++)); do
-  arnet train "--coordinator=127.0.0.1:$port" "--num_processes=$processes" "--process_id=$i" "$@" \
+  arnet train "--coordinator=127.0.0.1:$port" "--num-processes=$processes" "--process-id=$i" "$@" \
     > >(sed -u "s/^/[$i] /") 2>&1 &
   pids+=($!)
 done

@@ -101,7 +101,7 @@ def test_imposed_usage_is_exact_and_costs_what_arnet_costs_says(
     row = _rows(imposed)[OURS]
     assert [16 * share for share in row["usage"].values()] == list(COUNTS)
     figures = tmp_path / "costs.json"
-    main(["costs", f"--config={tiny}", f"--usage={USAGE}", "--num_frames=8", f"--json={figures}"])
+    main(["costs", f"--config={tiny}", f"--usage={USAGE}", "--num-frames=8", f"--json={figures}"])
     (video,) = json.loads(figures.read_text())["videos"]
     assert row["gflops_per_video"] == pytest.approx(video["gflops_per_video"])
 

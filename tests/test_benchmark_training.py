@@ -47,7 +47,7 @@ def test_the_report_has_both_forms_and_the_cores_that_feed_them(
             "--config=demo",
             "--usage=4,2,2,0,0",
             "--repetitions=1",
-            "--peak_tflops=1",
+            "--peak-tflops=1",
             "--only=steps",
             f"--json={file}",
             "--quiet",

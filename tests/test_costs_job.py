@@ -79,7 +79,7 @@ def test_cost_of_the_released_models_golden_actions(tmp_path: Path, backbones: s
 
 
 def test_table_of_actions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    figures = _figures(tmp_path, "--config=activitynet:efficientnet", "--num_frames=10")
+    figures = _figures(tmp_path, "--config=activitynet:efficientnet", "--num-frames=10")
     networks = {row["name"]: row for row in figures["networks"]}
     assert list(networks) == ["224px", "168px", "112px", "policy", "LSTM"]
     second = networks["168px"]
@@ -187,7 +187,7 @@ def test_a_bad_usage_is_named(text: str, message: str) -> None:
             ["--config=activitynet:uniform", "--usage=1"],
             "method 'uniform' treats every frame alike",
         ),
-        (["--config=demo", "--num_frames=0"], "--num_frames: must be at least 1"),
+        (["--config=demo", "--num-frames=0"], "--num-frames: must be at least 1"),
         (["--workdir=/nowhere"], "/nowhere: no finished model"),
     ],
 )

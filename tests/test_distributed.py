@@ -285,9 +285,9 @@ def test_the_command_names_the_missing_process(tmp_path: Path) -> None:
         "--config=demo",
         f"--workdir={tmp_path}",
     ]
-    flags = [f"--coordinator=localhost:{_free_port()}", "--num_processes=2", "--process_id=0"]
+    flags = [f"--coordinator=localhost:{_free_port()}", "--num-processes=2", "--process-id=0"]
     done = subprocess.run(
-        [*command, *flags, "--join_timeout=1"], capture_output=True, text=True, timeout=200
+        [*command, *flags, "--join-timeout=1"], capture_output=True, text=True, timeout=200
     )
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1] == (
@@ -311,9 +311,9 @@ def test_alone_without_flags_or_launcher() -> None:
 @pytest.mark.usefixtures("no_launcher")
 def test_flags_make_a_job() -> None:
     assert find_job("host:1234", 4, 3) == Job("host:1234", 4, 3)
-    with pytest.raises(UserError, match="--coordinator, --process_id: missing"):
+    with pytest.raises(UserError, match="--coordinator, --process-id: missing"):
         find_job(num_processes=2)
-    with pytest.raises(UserError, match=r"--process_id=4: must lie in 0\.\.3"):
+    with pytest.raises(UserError, match=r"--process-id=4: must lie in 0\.\.3"):
         find_job("host:1234", 4, 4)
 
 
@@ -352,5 +352,5 @@ def test_a_jax_that_does_not_tell_leaves_only_lone_processes_alone(
     monkeypatch.setattr(ClusterEnv, "auto_detect_unset_distributed_params", lambda: None)
     assert find_job() is None
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="give --coordinator, --num_processes and --process_id"):
+    with pytest.raises(UserError, match="give --coordinator, --num-processes and --process-id"):
         find_job()

@@ -133,7 +133,7 @@ def test_it_runs_without_this_package_at_any_batch_size(
 def test_what_stands_beside_it(tmp_path: Path) -> None:
     output = tmp_path / "m.bin"
     _save(_model(AR_NET), tmp_path)
-    main(["export", f"--workdir={tmp_path}", f"--output={output}", "--batch=2", "--num_frames=3"])
+    main(["export", f"--workdir={tmp_path}", f"--output={output}", "--batch=2", "--num-frames=3"])
     facts = json.loads((tmp_path / "m.bin.json").read_text())
     exported = export.deserialize(output.read_bytes())
     assert facts["platforms"] == list(exported.platforms) == ["cpu", "cuda", "tpu"]
@@ -199,9 +199,9 @@ def test_other_methods_and_choices(config: Config, options: dict, how: dict) -> 
     [
         (["--platforms=cpu,gpu"], "platforms: 'gpu' must be one or several of cpu,cuda,tpu"),
         (["--batch=0"], "batch: must be symbolic or at least 1, got 0"),
-        (["--num_frames=0"], "num_frames: must be at least 1, got 0"),
+        (["--num-frames=0"], "num_frames: must be at least 1, got 0"),
         (["--chunks=2,4"], "chunks: (2, 4) must be whole numbers"),
-        (["--output=."], ". is a folder"),
+        (["--output=."], "--output=.: is a folder"),
         (["--output=nowhere/m.stablehlo"], "there is no folder nowhere"),
         (["--config.seed=1"], "a trained model is used as it is"),
         (["--workdir=nowhere"], "no finished model here"),

@@ -36,7 +36,7 @@ SMALL = [
     "--config.evaluate_every=1",
     "--config.checkpoint_every=1",
     "--config.log_every=1",
-    "--log_examples",
+    "--log-examples",
 ]
 
 
@@ -143,8 +143,8 @@ def test_processes_stop_together_when_one_is_told_to(tmp_path: Path, runs: Runs)
     def start_both(workdir: Path) -> list[subprocess.Popen]:
         with socket.create_server(("", 0)) as server:
             port = server.getsockname()[1]
-        flags = [f"--coordinator=localhost:{port}", "--num_processes=2"]
-        return [runs.start(workdir, *flags, f"--process_id={i}") for i in (0, 1)]
+        flags = [f"--coordinator=localhost:{port}", "--num-processes=2"]
+        return [runs.start(workdir, *flags, f"--process-id={i}") for i in (0, 1)]
 
     first, second = start_both(stopped)
     signal_when(second, signal.SIGTERM, lambda: _lines(stopped) >= 7)

@@ -147,7 +147,7 @@ def test_local_starts_the_processes_and_waits_for_them(tmp_path: Path) -> None:
     assert status == 0, output
     found = [
         re.fullmatch(
-            r"arnet train --coordinator=127\.0\.0\.1:(\d+) --num_processes=3 --process_id=(\d) "
+            r"arnet train --coordinator=127\.0\.0\.1:(\d+) --num-processes=3 --process-id=(\d) "
             "--config=demo --workdir=a b",
             line,
         )

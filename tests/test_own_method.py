@@ -91,7 +91,7 @@ def test_every_job_and_every_way_to_run(name: str, tmp_path: Path, data_dir: Pat
     many = tmp_path / "many"
     address = f"--coordinator=localhost:{_free_port()}"
     processes = [
-        _start(file, many, data_dir, address, "--num_processes=2", f"--process_id={i}", devices=2)
+        _start(file, many, data_dir, address, "--num-processes=2", f"--process-id={i}", devices=2)
         for i in range(2)
     ]
     assert [process.wait(timeout=500) for process in processes] == [0, 0]

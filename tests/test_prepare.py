@@ -57,7 +57,7 @@ def _prepare(source: Path, data_dir: Path, **options: object) -> Path:
 
 def _command(source: Path, data_dir: Path, *flags: str) -> list[str]:
     job = [sys.executable, "-m", "ar_net_jax", "prepare", "--name=video_folder", "--quiet"]
-    return [*job, f"--source_dir={source}", f"--data_dir={data_dir}", *flags]
+    return [*job, f"--source-dir={source}", f"--data-dir={data_dir}", *flags]
 
 
 def _run(command: list[str]) -> None:
@@ -270,7 +270,7 @@ def test_check_tells_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFi
     (source / "train" / "walk" / "0.mp4").write_bytes(b"not a video")
     before = _contents(tmp_path)
     told = tmp_path / "check.json"
-    flags = [f"--source_dir={source}", "--check", "--quiet", f"--json={told}"]
+    flags = [f"--source-dir={source}", "--check", "--quiet", f"--json={told}"]
     main(["prepare", "--name=video_folder", "--config.data.max_bad_share=0.9", *flags])
     allowed = json.loads(told.read_text())
     assert allowed["refusal"] is None

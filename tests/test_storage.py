@@ -43,7 +43,7 @@ SMALL = [
     "--config.evaluate_every=1",
     "--config.checkpoint_every=1",
     "--config.log_every=1",
-    "--log_examples",
+    "--log-examples",
 ]
 
 

@@ -190,7 +190,7 @@ def _only_uniform(entries: Sequence[Entry]) -> Entry:
     uniforms = [s for s in entries if s.reference is None]
     if len(uniforms) > 1:
         raise UserError(
-            "--against_torch: these configs have several Uniforms "
+            "--against-torch: these configs have several Uniforms "
             f"({', '.join(s.title for s in uniforms)}); give configs that share one"
         )
     return uniforms[0]

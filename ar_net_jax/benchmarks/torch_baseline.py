@@ -23,7 +23,7 @@ def import_torch() -> tuple[ModuleType, ModuleType]:
         UserError: one is missing, or the two do not fit together.
     """
     torch, torchvision = (
-        import_extra(name, "--against_torch", "parity") for name in ("torch", "torchvision")
+        import_extra(name, "--against-torch", "parity") for name in ("torch", "torchvision")
     )
     return torch, torchvision
 
@@ -49,7 +49,7 @@ def torch_forward_calls(uniform: Entry, batch: int, platform: str) -> dict[str, 
     try:
         network = torchvision.models.get_model(name, num_classes=outputs)
     except ValueError as error:
-        raise UserError(f"--against_torch: torchvision has no {name}") from error
+        raise UserError(f"--against-torch: torchvision has no {name}") from error
     on_gpu = platform != "cpu"
     device = torch.device("cuda" if on_gpu else "cpu")
     dtype = getattr(torch, uniform.config.model.dtype)

@@ -132,7 +132,7 @@ def torch_step_calls(config: Config) -> list[StepCall]:
     names = [(network.backbone, network.resolution) for network in networks]
     unknown = {name for name, _ in names} - set(torchvision.models.list_models())
     if unknown:
-        raise UserError(f"--against_torch: torchvision has no {', '.join(sorted(unknown))}")
+        raise UserError(f"--against-torch: torchvision has no {', '.join(sorted(unknown))}")
     device = torch.device("cpu" if jax.default_backend() == "cpu" else "cuda")
     dtype = getattr(torch, model.dtype)
     count = config.data.batch_size * config.data.num_frames

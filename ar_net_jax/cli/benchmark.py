@@ -45,7 +45,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--batch", type=int, metavar="N", help="of videos (default: 4 on a CPU, 32 elsewhere)"
     )
     parser.add_argument(
-        "--num_frames", type=int, metavar="N", help="of a video (default: each config's)"
+        "--num-frames", type=int, metavar="N", help="of a video (default: each config's)"
     )
     parser.add_argument(
         "--repetitions", type=int, metavar="N", help="rounds (default: 5, or 2 with --quick)"
@@ -66,7 +66,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--split", default="test", help="that trained models are scored on (default: %(default)s)"
     )
     parser.add_argument(
-        "--against_torch",
+        "--against-torch",
         action="store_true",
         help="time torchvision's network beside Uniform (needs the extra parity)",
     )
@@ -86,7 +86,7 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
 
     load_method(flags)
     if flags.num_frames is not None and flags.num_frames < 1:
-        raise UserError(f"--num_frames: must be at least 1, got {flags.num_frames}")
+        raise UserError(f"--num-frames: must be at least 1, got {flags.num_frames}")
     settings = choose_settings(
         batch=flags.batch,
         repetitions=flags.repetitions,

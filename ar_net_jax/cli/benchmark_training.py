@@ -6,9 +6,9 @@ measured in its masked and in its routed form, under an imposed usage (see `arne
 --help`). The pipeline decodes, crops and batches drawn JPEG frames of 340 x 256.
 
 Examples:
-  arnet benchmark_training --config=activitynet --config.data.batch_size=2 \
-      --config.model.dtype=float32 --against_torch
-  arnet benchmark_training --config=activitynet --peak_tflops=989 --json=training.json
+  arnet benchmark-training --config=activitynet --config.data.batch_size=2 \
+      --config.model.dtype=float32 --against-torch
+  arnet benchmark-training --config=activitynet --peak-tflops=989 --json=training.json
 """
 
 import argparse
@@ -33,13 +33,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--repetitions", type=int, default=5, metavar="N", help="rounds (default: %(default)s)"
     )
     parser.add_argument(
-        "--peak_tflops",
+        "--peak-tflops",
         type=float,
         metavar="X",
         help="of all devices together, to print the share of it that the steps reach",
     )
     parser.add_argument(
-        "--against_torch",
+        "--against-torch",
         action="store_true",
         help="time torchvision's networks in the same rounds (needs the extra parity)",
     )
@@ -58,11 +58,12 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     from ar_net_jax.benchmarks.training import benchmark_training
     from ar_net_jax.benchmarks.training_report import print_training_benchmark
     from ar_net_jax.experiment import load_config
-    from ar_net_jax.runtime.storage import write_json
+    from ar_net_jax.runtime.storage import check_output, write_json
 
     load_method(flags)
     if flags.repetitions < 1:
         raise UserError(f"--repetitions: must be at least 1, got {flags.repetitions}")
+    check_output("--json", flags.json)
     found = benchmark_training(
         load_config(flags.config, overrides),
         flags.usage,

@@ -8,7 +8,7 @@ Examples:
   arnet costs --config=activitynet
   arnet costs --config=activitynet:efficientnet --usage=0.2,0.1,0.1,0.2,0.1,0.1,0.2
   arnet costs --config=activitynet --usage=3,2,1,4,2,0,4 --json=costs.json
-  arnet costs --workdir=RUN --num_frames=32
+  arnet costs --workdir=RUN --num-frames=32
 """
 
 import argparse
@@ -26,7 +26,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--workdir", metavar="DIR", help="of `arnet train`, or a model's folder")
     parser.add_argument("--usage", metavar="A,B,...", help="share or number of frames per choice")
     parser.add_argument(
-        "--num_frames", type=int, metavar="N", help="frames of a video (default: the config's)"
+        "--num-frames", type=int, metavar="N", help="frames of a video (default: the config's)"
     )
     parser.add_argument("--json", metavar="FILE", help="where to write the figures as JSON")
     add_method_flag(parser)
@@ -37,15 +37,16 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     from ar_net_jax.experiment import apply_overrides, load_config
     from ar_net_jax.inference.model import load_config_and_variables
     from ar_net_jax.reporting.costs import model_costs, print_costs
-    from ar_net_jax.runtime.storage import write_json
+    from ar_net_jax.runtime.storage import check_output, write_json
 
     load_method(flags)
+    check_output("--json", flags.json)
     if flags.workdir:
         config = apply_overrides(load_config_and_variables(flags.workdir)[0], overrides)
     else:
         config = load_config(flags.config, overrides)
     if flags.num_frames is not None and flags.num_frames < 1:
-        raise UserError(f"--num_frames: must be at least 1, got {flags.num_frames}")
+        raise UserError(f"--num-frames: must be at least 1, got {flags.num_frames}")
     costs = model_costs(config, usage=flags.usage, num_frames=flags.num_frames)
     print_costs(costs)
     tell_open_classes(config.model.num_classes)

@@ -2,7 +2,7 @@
 
 Every video of the split counts exactly once; decisions are the most likely ones (argmax). Only the
 chosen frames are computed (--routing=masked computes everything, with the same result). With
---cost_penalty a trained model computes less, or more, without retraining; several values give a
+--cost-penalty a trained model computes less, or more, without retraining; several values give a
 row each. The classes of the data are found among the model's by their names.
 Prints a table, and writes the figures to evaluation_<split>.json beside the model's folder, or
 to the file given by --output.
@@ -11,7 +11,7 @@ Examples:
   arnet evaluate --workdir=run
   arnet evaluate --workdir=run --split=validation --config.data.num_frames=8
   arnet evaluate --workdir=run --config.data.source_dir=OTHER_VIDEOS
-  arnet evaluate --workdir=run --cost_penalty=-2,-1,0,1,2
+  arnet evaluate --workdir=run --cost-penalty=-2,-1,0,1,2
 """
 
 import argparse
@@ -34,7 +34,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="compute chosen frames only, or all backbones on all frames (default: %(default)s)",
     )
     parser.add_argument(
-        "--cost_penalty",
+        "--cost-penalty",
         type=numbers(float),
         default=(0.0,),
         metavar="P[,P...]",
@@ -59,9 +59,10 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     from ar_net_jax.evaluation.run import evaluate_workdir
     from ar_net_jax.reporting.tables import print_table
     from ar_net_jax.runtime.distributed import is_first
-    from ar_net_jax.runtime.storage import open_storage, write_json
+    from ar_net_jax.runtime.storage import check_output, open_storage, write_json
 
     load_method(flags)
+    check_output("--output", flags.output)
     with joined(flags):
         found = evaluate_workdir(
             flags.workdir,

@@ -28,7 +28,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", required=True, metavar="FILE", help="where to write")
     parser.add_argument(
-        "--num_frames", type=int, metavar="T", help="frames of a video (default: the config's)"
+        "--num-frames", type=int, metavar="T", help="frames of a video (default: the config's)"
     )
     parser.add_argument(
         "--batch",

@@ -1,12 +1,14 @@
 """The `arnet` command: flags in, a job called, nothing else."""
 
 import argparse
+import difflib
 import importlib
 import os
 import sys
 from collections.abc import Sequence
 
-from ar_net_jax.errors import Preempted, UserError
+from ar_net_jax import __version__
+from ar_net_jax.errors import Preempted, UserError, first_line
 from ar_net_jax.runtime.malloc import keep_freed_memory
 
 JOBS = {
@@ -15,12 +17,24 @@ JOBS = {
     "train": "train a model, or go on with a training that stopped",
     "evaluate": "measure accuracy and computation of a trained model on a split",
     "benchmark": "measure speed, latency and memory beside Uniform, in one run",
-    "benchmark_training": "measure a training step of every stage, and the input pipeline",
+    "benchmark-training": "measure a training step of every stage, and the input pipeline",
     "convert": "import weights that others trained, export models",
     "predict": "classify videos, and show what the policy made of each frame",
     "costs": "count what a model computes, per action and per video",
     "export": "write a model as one StableHLO file that runs without this package",
 }
+
+
+_EPILOG = """\
+`arnet help JOB` explains a job. Overrides such as --config.data.batch_size=8 change single fields
+of a config.
+
+exit status:
+  0    all is done
+  1    bad input, or a file that could not be read or written; one line says which
+  2    a flag or a job that does not exist
+  75   told to stop (SIGTERM); what was under way is saved, and the same command goes on from there
+  130  stopped by Ctrl-C"""
 
 
 def build_parser(job: str | None = None) -> argparse.ArgumentParser:
@@ -33,16 +47,17 @@ def build_parser(job: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="arnet",
         description="AR-Net in JAX: adaptive frame resolution for efficient action recognition.",
-        epilog="`arnet JOB --help` explains a job. Overrides such as --config.data.batch_size=8 "
-        "change single fields of a config.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"arnet {__version__}")
     jobs = parser.add_subparsers(dest="job", metavar="JOB", required=True)
     for name, summary in JOBS.items():
         own = jobs.add_parser(
             name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         if name == job:
-            module = importlib.import_module(f"ar_net_jax.cli.{name}")
+            module = importlib.import_module(f"ar_net_jax.cli.{name.replace('-', '_')}")
             own.description = module.__doc__
             module.add_flags(own)
             own.set_defaults(run=module.run)
@@ -50,26 +65,64 @@ def build_parser(job: str | None = None) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs `arnet`; exits with 1 and one line on bad input, 75 on preemption, 130 on Ctrl-C."""
+    """Runs `arnet`; exits as `arnet --help` tells."""
     # The libraries below log through C++; their chatter would break into the progress bars.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     keep_freed_memory()
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    parser = build_parser(next((word for word in arguments if not word.startswith("-")), None))
+    arguments = _usual_spelling(sys.argv[1:] if argv is None else argv)
+    job = next((word for word in arguments if not word.startswith("-")), None)
+    parser = build_parser(job)
+    if job is not None and job not in JOBS:
+        close = difflib.get_close_matches(job, JOBS, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"the jobs are {', '.join(JOBS)}"
+        parser.error(f"no job '{job}'; {hint}")
     flags, rest = parser.parse_known_args(arguments)
     overrides = [argument for argument in rest if argument.startswith("--config.")]
     unknown = [argument for argument in rest if argument not in overrides]
     if unknown:
-        parser.error(f"unknown argument {unknown[0]} (see arnet {flags.job} --help)")
+        parser.error(f"unknown argument {unknown[0]} (see arnet help {flags.job})")
+    _run(flags, overrides)
+
+
+def _usual_spelling(argv: Sequence[str]) -> list[str]:
+    """The command line with dashes in the names of flags, and `help JOB` as `JOB --help`."""
+    found = []
+    for word in argv:
+        name, equals, value = word.partition("=")
+        if name.startswith("--") and not name.startswith("--config."):
+            word = f"{name.replace('_', '-')}{equals}{value}"
+        found.append(word)
+    if found and found[0] == "help":
+        found = [*found[1:2], "--help"]
+    if found and found[0].replace("_", "-") in JOBS:
+        found[0] = found[0].replace("_", "-")
+    return found
+
+
+def _run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
+    """Runs a job; what ends it says one line and gives the exit status."""
+    status = 1
     try:
         flags.run(flags, overrides)
+        sys.stdout.flush()
+        return
     except UserError as error:
-        print(f"arnet {flags.job}: {error}", file=sys.stderr)
-        sys.exit(1)
+        told = str(error)
     except Preempted as notice:
-        print(f"arnet {flags.job}: {notice}", file=sys.stderr)
-        sys.exit(Preempted.EXIT_STATUS)
+        told, status = str(notice), Preempted.EXIT_STATUS
     except KeyboardInterrupt:
-        print(f"\narnet {flags.job}: stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+        told, status = "stopped; the same command goes on from here", 130
+    except BrokenPipeError:
+        # Who read the output, such as `head`, has enough; Python would complain at its end too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(status)
+    except UnicodeDecodeError as error:
+        told = f"a text file that should be UTF-8 is not ({first_line(error)})"
+    except OSError as error:
+        if error.errno is None:
+            raise  # Not of the system: a library's own.
+        place = f"{error.filename}: " if error.filename else ""
+        told = f"{place}{error.strerror or first_line(error)}"
+    print(f"arnet {flags.job}: {told}", file=sys.stderr)
+    sys.exit(status)

@@ -36,7 +36,7 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     from ar_net_jax.inference.model import load
     from ar_net_jax.inference.predict import predict_videos
     from ar_net_jax.reporting.prediction import print_prediction
-    from ar_net_jax.runtime.storage import write_json
+    from ar_net_jax.runtime.storage import check_output, write_json
 
     load_method(flags)
     refuse_overrides(overrides)
@@ -45,6 +45,7 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     for path in flags.videos:
         if not Path(path).is_file():
             raise UserError(f"{path}: no such file")
+    check_output("--json", flags.json)
     model = load(flags.workdir)
     if not model.config.class_names:
         print("this model has no names of classes; `arnet convert --classes=FILE` gives it some")

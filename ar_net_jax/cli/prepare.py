@@ -7,11 +7,11 @@ in `report.json` beside the data. With --check, every video is decoded and nothi
 the exit status tells whether preparing would succeed.
 
 Examples:
-  arnet prepare --name=video_folder --source_dir=VIDEOS --data_dir=DATA
-  arnet prepare --config=activitynet --source_dir=FRAMES --data_dir=DATA --processes=16
-  arnet prepare --name=video_folder --source_dir=VIDEOS --check --json=check.json
-  arnet prepare --config=activitynet --source_dir=/shared/frames --data_dir=/shared/data \
-      --beam_pipeline_options=runner=FlinkRunner,flink_master=host:8081,parallelism=64
+  arnet prepare --name=video_folder --source-dir=VIDEOS --data-dir=DATA
+  arnet prepare --config=activitynet --source-dir=FRAMES --data-dir=DATA --processes=16
+  arnet prepare --name=video_folder --source-dir=VIDEOS --check --json=check.json
+  arnet prepare --config=activitynet --source-dir=/shared/frames --data-dir=/shared/data \
+      --beam-pipeline-options=runner=FlinkRunner,flink_master=host:8081,parallelism=64
 """
 
 import argparse
@@ -34,9 +34,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--name", help="of the data set, instead of the config's")
     parser.add_argument(
-        "--source_dir", metavar="DIR", help="the videos, or the frames and lists, to prepare"
+        "--source-dir", metavar="DIR", help="the videos, or the frames and lists, to prepare"
     )
-    parser.add_argument("--data_dir", metavar="DIR", help="where the prepared data is to lie")
+    parser.add_argument("--data-dir", metavar="DIR", help="where the prepared data is to lie")
     parser.add_argument(
         "--check",
         action="store_true",
@@ -47,7 +47,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--processes", type=int, metavar="N", help="to share the work among (default: all cores)"
     )
     parser.add_argument(
-        "--beam_pipeline_options",
+        "--beam-pipeline-options",
         metavar="A=B,...",
         help="prepare with Apache Beam instead: its flags without their dashes, as for `tfds "
         "build`, such as runner=DirectRunner,direct_num_workers=4",
@@ -60,10 +60,11 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     """Runs the job."""
     from ar_net_jax.data import registry
     from ar_net_jax.data.splits import check_data, data_home, prepare_data
-    from ar_net_jax.runtime.storage import write_json
+    from ar_net_jax.runtime.storage import check_output, write_json
 
     if flags.processes is not None and flags.processes < 1:
         raise UserError(f"--processes: must be at least 1, got {flags.processes}")
+    check_output("--json", flags.json)
     data = _data_config(flags, overrides)
     if flags.check:
         checked = check_data(data, processes=flags.processes, progress=not flags.quiet)
@@ -74,7 +75,7 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
             raise UserError(checked.refusal)
         return
     if not data.data_dir:
-        raise UserError("--data_dir: missing; name a directory for the prepared data")
+        raise UserError("--data-dir: missing; name a directory for the prepared data")
     prepare_data(data, data_home(data), write=_writer(flags), progress=not flags.quiet)
     if flags.json:
         write_json(flags.json, registry.report(data.name, data_dir=data.data_dir))

@@ -11,10 +11,10 @@ def add_process_flags(parser: argparse.ArgumentParser) -> None:
         "TPU slices, Slurm and Open MPI tell them by themselves; otherwise give each process:",
     )
     group.add_argument("--coordinator", metavar="HOST:PORT", help="where the first process listens")
-    group.add_argument("--num_processes", type=int, metavar="N", help="how many there are")
-    group.add_argument("--process_id", type=int, metavar="I", help="which one this is, from 0")
+    group.add_argument("--num-processes", type=int, metavar="N", help="how many there are")
+    group.add_argument("--process-id", type=int, metavar="I", help="which one this is, from 0")
     group.add_argument(
-        "--join_timeout",
+        "--join-timeout",
         type=int,
         default=300,
         metavar="SECONDS",

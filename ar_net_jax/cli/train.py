@@ -18,7 +18,7 @@ Examples:
   arnet train --config=activitynet:efficientnet --workdir=run \
       --config.data.source_dir=frames --config.data.data_dir=data
   arnet train --config=activitynet --workdir=/shared/run \
-      --coordinator=host0:8476 --num_processes=2 --process_id=0
+      --coordinator=host0:8476 --num-processes=2 --process-id=0
 """
 
 import argparse
@@ -57,7 +57,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="profile the steps A to B of each stage; open history/<stage>/profile with xprof",
     )
     parser.add_argument(
-        "--log_examples",
+        "--log-examples",
         action="store_true",
         help="record the videos of every step in history/<stage>/examples_<process>.jsonl",
     )

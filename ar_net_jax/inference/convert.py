@@ -1,5 +1,6 @@
 """Models from one form to another: trained weights of others come in, models go out."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from ar_net_jax.experiment import Config, apply_overrides, with_classes
 from ar_net_jax.inference.model import check_variables, load_config_and_variables
 from ar_net_jax.runtime.storage import local_path, open_storage
 from ar_net_jax.weights.export import (
+    SAFETENSORS,
     holds_config,
-    load_safetensors,
     save_released,
     save_safetensors,
 )
@@ -21,7 +22,7 @@ from ar_net_jax.weights.imagenet_classifier import import_classifier
 from ar_net_jax.weights.released.convert import import_released, is_released
 from ar_net_jax.weights.sources import locate
 
-SAFETENSORS, RELEASED = ".safetensors", ".pth.tar"
+RELEASED = ".pth.tar"
 
 
 def convert(
@@ -72,12 +73,10 @@ def convert(
 def _read(
     source: Path, method: str | None, config: Config | None, overrides: Sequence[str]
 ) -> tuple[Config, dict[str, Any]]:
-    if source.is_dir():
-        own, variables = load_config_and_variables(source)
-    elif source.suffix == SAFETENSORS and source.is_file() and holds_config(source):
-        own, variables = load_safetensors(source)
-    else:
+    one_file = source.suffix == SAFETENSORS and source.is_file() and holds_config(source)
+    if not source.is_dir() and not one_file:
         return _import(source, method, config, overrides)
+    own, variables = load_config_and_variables(source)
     config = apply_overrides(config or own, overrides)
     if method not in (None, config.method):
         raise UserError(f"--as {method}: {source} is a model of method '{config.method}'")
@@ -107,9 +106,12 @@ def _check_target(to: Path) -> None:
         if not to.parent.is_dir():
             raise UserError(f"--to {to}: there is no folder {to.parent}; make it first")
         return
-    if to.suffix in (".pth", ".pt", ".tar", ".bin", ".npz", ".h5"):
-        raise UserError(f"--to {to}: give a folder, x{SAFETENSORS} or x{RELEASED}")
     if to.exists() and not to.is_dir():
         raise UserError(f"--to {to} is a file; give a folder, x{SAFETENSORS} or x{RELEASED}")
+    if re.fullmatch(r"\.[A-Za-z][A-Za-z0-9]{1,10}", to.suffix) and not to.is_dir():
+        raise UserError(
+            f"--to {to}: nothing is written as '{to.suffix}'; give a folder, x{SAFETENSORS} or "
+            f"x{RELEASED}"
+        )
     if to.is_dir() and not {path.name for path in to.iterdir()} <= {"config.json", "variables"}:
         raise UserError(f"--to {to} holds something else than a model; give a new folder")

@@ -23,7 +23,7 @@ from ar_net_jax.inference.chunks import plan_chunks
 from ar_net_jax.inference.step import Policy, Request, make_inference
 from ar_net_jax.ops.rng import example_keys
 from ar_net_jax.ops.routing import Chunks
-from ar_net_jax.runtime.storage import write_json, write_output
+from ar_net_jax.runtime.storage import check_output, write_json, write_output
 from ar_net_jax.runtime.versions import package_versions
 
 Array = jax.Array
@@ -226,8 +226,5 @@ def check_targets(output: epath.PathLike) -> ExportedFiles:
     program = Path(output)
     files = ExportedFiles(program, program.parent / f"{program.name}.json")
     for path in files:
-        if path.is_dir():
-            raise UserError(f"{path} is a folder; give the name of a file, such as model.stablehlo")
-    if not program.parent.is_dir():
-        raise UserError(f"{program}: there is no folder {program.parent}; make it first")
+        check_output("--output", path)
     return files

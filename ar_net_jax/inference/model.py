@@ -23,6 +23,7 @@ from ar_net_jax.methods.stream import Stream
 from ar_net_jax.ops.rng import example_keys
 from ar_net_jax.ops.routing import Chunks
 from ar_net_jax.runtime.storage import open_storage
+from ar_net_jax.weights.export import SAFETENSORS, load_safetensors
 
 Array = jax.Array
 
@@ -116,7 +117,8 @@ def load(directory: epath.PathLike, *, method: type[Method[Any, Any]] | None = N
     """Loads a trained or converted model.
 
     Args:
-        directory: a model's folder, or the work directory of a finished training.
+        directory: a model's folder, the work directory of a finished training, or a
+            `.safetensors` file that `arnet convert` wrote.
         method: the class of the model's method, where that neither ships with the package nor is
             an installed one's.
 
@@ -129,18 +131,20 @@ def load(directory: epath.PathLike, *, method: type[Method[Any, Any]] | None = N
 
 
 def find_model(directory: epath.PathLike) -> epath.Path:
-    """The model's folder: the directory itself, or `model/` in the work directory of a training.
+    """The model: a file of `arnet convert`, a folder, or `model/` in a training's work directory.
 
     Raises:
-        UserError: neither holds a finished model.
+        UserError: there is no finished model.
     """
     directory = open_storage(directory)
+    if directory.suffix == SAFETENSORS and directory.is_file():
+        return directory
     for candidate in (directory / "model", directory):
         if (candidate / "config.json").is_file() and (candidate / "variables").is_dir():
             return candidate
     raise UserError(
         f"{directory}: no finished model here; give the work directory of a finished "
-        "`arnet train`, or its model folder"
+        f"`arnet train`, its model folder, or a {SAFETENSORS} file of `arnet convert`"
     )
 
 
@@ -148,7 +152,7 @@ def load_config_and_variables(directory: epath.PathLike) -> tuple[Config, dict[s
     """Reads a model and checks that its variables are those its config asks for.
 
     Args:
-        directory: a model's folder, or the work directory of a finished training.
+        directory: as of `load`.
 
     Returns:
         The config, and `{"params": ..., "batch_stats": ...}` as host arrays.
@@ -157,8 +161,11 @@ def load_config_and_variables(directory: epath.PathLike) -> tuple[Config, dict[s
         UserError: no model there, or one that does not fit its config.
     """
     model_dir = find_model(directory)
-    variables, values = load_model(model_dir)
-    config = Config.from_dict(values)
+    if model_dir.suffix == SAFETENSORS:
+        config, variables = load_safetensors(model_dir)
+    else:
+        variables, values = load_model(model_dir)
+        config = Config.from_dict(values)
     check_variables(config, variables, model_dir)
     return config, variables
 

@@ -127,7 +127,7 @@ def model_costs(
         if len(choices) == 1:
             raise UserError(
                 f"--usage: method '{method.name}' treats every frame alike; leave it out, "
-                "--num_frames sets the length of the video"
+                "--num-frames sets the length of the video"
             )
         share, counted = parse_usage(usage, choices.names)
         shares = share[None]

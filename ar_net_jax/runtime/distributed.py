@@ -63,7 +63,7 @@ def find_job(
     found = (coordinator, num_processes, process_id)
     if num_processes == 1 or (given == (None, None, None) and None in found):
         return None
-    names = ("--coordinator", "--num_processes", "--process_id")
+    names = ("--coordinator", "--num-processes", "--process-id")
     missing = [name for name, value in zip(names, found) if value is None]
     if coordinator is None or num_processes is None or process_id is None:
         raise UserError(
@@ -73,8 +73,8 @@ def find_job(
     job = Job(coordinator, num_processes, process_id, devices)
     if not 0 <= job.process_id < job.num_processes:
         raise UserError(
-            f"--process_id={job.process_id}: must lie in 0..{job.num_processes - 1} for "
-            f"--num_processes={job.num_processes}"
+            f"--process-id={job.process_id}: must lie in 0..{job.num_processes - 1} for "
+            f"--num-processes={job.num_processes}"
         )
     return job
 
@@ -101,7 +101,7 @@ def _ask_launcher(
         if any(count != "1" for count in tasks):
             raise UserError(
                 f"JAX {jax.__version__} does not tell what the launcher says ({error}); give "
-                "--coordinator, --num_processes and --process_id"
+                "--coordinator, --num-processes and --process-id"
             ) from error
         return coordinator, num_processes, process_id, None
 

@@ -112,6 +112,30 @@ def write_output(path: epath.PathLike, content: str | bytes | Callable[[Path], o
         raise UserError(f"{os.fspath(path)}: cannot be written ({reason})") from None
 
 
+def check_output(flag: str, path: epath.PathLike | None) -> None:
+    """Tries, before the work, whether a file could be written where a flag says.
+
+    Args:
+        flag: for the message.
+        path: of the file, which is left as it is; None where the flag is not given.
+
+    Raises:
+        UserError: it is a folder, lies in none, or cannot be written.
+    """
+    if path is None or is_remote(path):
+        return
+    file = Path(path)
+    reason = ""
+    if file.is_dir():
+        reason = "is a folder; give a file"
+    elif not file.parent.is_dir():
+        reason = f"there is no folder {file.parent}; make it first"
+    elif not os.access(file if file.exists() else file.parent, os.W_OK):
+        reason = "cannot be written (permission denied, or a read-only disk)"
+    if reason:
+        raise UserError(f"{flag}={os.fspath(path)}: {reason}")
+
+
 def write_json(path: epath.PathLike, value: Any) -> None:
     """Writes a value as indented JSON, as `write_output` does."""
     write_output(path, json.dumps(value, indent=2) + "\n")

@@ -1,6 +1,7 @@
 """Model files: `.safetensors` with the config inside, and released checkpoints."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from ar_net_jax.experiment import Config
 from ar_net_jax.runtime.extras import import_extra
 from ar_net_jax.runtime.storage import write_output
 from ar_net_jax.weights.released.export import export_released
+
+SAFETENSORS = ".safetensors"
+"""How a model's one file ends."""
 
 _CONFIG = "config"
 """Name of the config in a file's metadata; what tells our files from others."""
@@ -33,7 +37,20 @@ def save_safetensors(path: str | Path, config: Config, variables: Any) -> None:
     flat = flatten_dict(variables, sep="/")
     arrays = {key: np.ascontiguousarray(array) for key, array in flat.items()}
     metadata = {_CONFIG: json.dumps(config.to_dict())}
-    write_output(path, lambda file: save_file(arrays, file, metadata))
+
+    def write(file: Path) -> None:
+        save_file(arrays, file, metadata)
+        # It makes files that nobody but their owner may read.
+        file.chmod(0o666 & ~_umask())
+
+    write_output(path, write)
+
+
+def _umask() -> int:
+    """The process's mask of permissions, which can be read only by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def load_safetensors(path: str | Path) -> tuple[Config, dict[str, Any]]:

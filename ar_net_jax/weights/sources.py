@@ -1,6 +1,7 @@
 """Files of ImageNet weights: local, an installed package's, or from the Hugging Face hub."""
 
 import json
+import mimetypes
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,7 +51,9 @@ def locate(source: str, folder: str = "") -> Weights:
         return Weights(path, path.name, {})
     if source.endswith(SUFFIXES):
         return _local_file(Path(folder).expanduser() / Path(source).expanduser())
-    if not _HUB_NAME.fullmatch(source):
+    # Not asked for on the hub, which may take half a minute where there is no network.
+    foreign = Path(source).exists() or mimetypes.guess_type(source)[0] is not None
+    if foreign or not _HUB_NAME.fullmatch(source):
         raise UserError(
             f"{source!r} is neither a {' or '.join(SUFFIXES)} file, nor a name on the Hugging Face "
             f"hub such as timm/resnet50.tv_in1k, nor {PREFIX}NAME for an installed package's"
