@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from ar_net_jax import __version__
+import ar_net_jax
 from ar_net_jax.errors import Preempted, UserError, first_line
 from ar_net_jax.runtime.malloc import keep_freed_memory
 
@@ -50,7 +50,7 @@ def build_parser(job: str | None = None) -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"arnet {__version__}")
+    parser.add_argument("--version", action="version", version=f"arnet {ar_net_jax.__version__}")
     jobs = parser.add_subparsers(dest="job", metavar="JOB", required=True)
     for name, summary in JOBS.items():
         own = jobs.add_parser(
