@@ -34,11 +34,13 @@ class LossContext:
         choice_gflops: float32 [A], what each choice costs, deciding left out.
         batch_usage: float32 [A], given where the prediction is of one of several equal parts of a
             batch: the usage of choices in the whole.
+        step: int32 scalar, steps of the stage before this one.
     """
 
     labels: Array
     choice_gflops: Array
     batch_usage: Array | None = None
+    step: Array | int = 0
 
 
 @dataclass(frozen=True)
@@ -167,9 +169,7 @@ class Uniform(Loss):
 
     def __call__(self, prediction: Prediction, context: LossContext) -> Array:
         """See `Loss`."""
-        usage = jnp.mean(_decided(prediction), axis=(0, 1))
-        if context.batch_usage is not None:
-            usage += jax.lax.stop_gradient(context.batch_usage - usage)
+        usage = batch_usage(prediction, context)
         squared = jnp.sum(jnp.square(usage - jnp.mean(usage)))
         if self.norm == "squared":
             return squared
@@ -222,6 +222,18 @@ class Reinforce(Loss):
         given = prediction.outputs
         advantage = jax.lax.stop_gradient(given["reward"] - given["baseline"])
         return -jnp.mean(advantage * given["log_probability"])
+
+
+def batch_usage(prediction: Prediction, context: LossContext) -> Array:
+    """The usage of choices in the whole batch, with the gradient of this part: float32 [A].
+
+    Raises:
+        ValueError: nothing was decided.
+    """
+    usage = jnp.mean(_decided(prediction), axis=(0, 1))
+    if context.batch_usage is not None:
+        usage += jax.lax.stop_gradient(context.batch_usage - usage)
+    return usage
 
 
 def _decided(prediction: Prediction) -> Array:

@@ -320,6 +320,24 @@ def ocsampler(config: ConfigDict) -> None:
     config.stages.sampler.learning_rate *= config.data.batch_size / 320
 
 
+def liteeval(config: ConfigDict) -> None:
+    """LiteEval (Table 2): between the highest resolution's network and the policy's, per frame.
+
+    The row of the table is of ResNet-101, and of MobileNetV2 at 112 px: add
+    `--config.model.backbone=resnet101 --config.model.coarse_resolution=112`.
+    """
+    model = config.model
+    set_method(
+        config,
+        "liteeval",
+        backbone=model.backbones[0],
+        resolution=model.resolutions[0],
+        coarse_backbone=model.policy.backbone,
+        coarse_resolution=model.policy.resolution,
+    )
+    set_stages(config, methods.get("liteeval").stages())
+
+
 def max_mlp(config: ConfigDict) -> None:
     """The head of the newer works; give it after the method."""
     config.model.head = "max_mlp"
@@ -369,6 +387,7 @@ PAPER_VARIANTS: dict[str, Variant] = {
     "frameexit_confidence": frameexit_confidence,
     "scsampler_ranking": scsampler_ranking,
     "ocsampler": ocsampler,
+    "liteeval": liteeval,
     "max_mlp": max_mlp,
     "resolution_only": resolution_only,
     "skipping_only": skipping_only,

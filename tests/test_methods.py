@@ -25,6 +25,8 @@ from ar_net_jax.methods.ar_net import ARNet, ARNetConfig
 from ar_net_jax.methods.base import FROZEN, MODEL
 from ar_net_jax.methods.frameexit import FrameExit
 from ar_net_jax.methods.frameexit_module import FrameExitConfig
+from ar_net_jax.methods.liteeval import LiteEval
+from ar_net_jax.methods.liteeval_module import LiteEvalConfig
 from ar_net_jax.methods.lstm import LSTM, LSTMConfig
 from ar_net_jax.methods.multi_scale import MultiScale, MultiScaleConfig
 from ar_net_jax.methods.ocsampler import OCSampler, OCSamplerConfig
@@ -66,6 +68,17 @@ METHODS: dict[str, Method] = {
     "ocsampler": OCSampler(
         OCSamplerConfig(
             **ONE, skim_backbone="resnet8_tiny", skim_resolution=16, shift_div=4, frames=2
+        )
+    ),
+    "liteeval": LiteEval(
+        LiteEvalConfig(
+            **ONE,
+            coarse_backbone="resnet8_tiny",
+            coarse_resolution=16,
+            fine_width=6,
+            coarse_width=5,
+            fine_hidden=8,
+            coarse_hidden=3,
         )
     ),
 }

@@ -9,17 +9,19 @@ from ar_net_jax.costs.modules import frame_gflops, lstm_gflops
 
 @dataclass(frozen=True)
 class Recurrence:
-    """Sizes of an LSTM and of the linear layer on its hidden state.
+    """Sizes of an LSTM and of the linear layers that run with it.
 
     Attributes:
         inputs: D, width of its input.
         hidden: H, its units.
-        outputs: of the linear layer; 0 where that is not charged, or not there.
+        outputs: of the linear layer on its hidden state; 0 where that is not charged, or not there.
+        linear: (inputs, outputs) of every other linear layer that each step runs.
     """
 
     inputs: int
     hidden: int
     outputs: int = 0
+    linear: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,9 @@ def _gflops(network: Network, convention: Convention) -> float:
         return network.macs / 1e9
     if network.recurrence is not None:
         sizes = network.recurrence
-        return lstm_gflops(sizes.inputs, sizes.hidden, sizes.outputs, convention)
+        return lstm_gflops(
+            sizes.inputs, sizes.hidden, sizes.outputs, convention, linear=sizes.linear
+        )
     return frame_gflops(
         network.backbone,
         network.resolution,

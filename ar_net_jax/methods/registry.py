@@ -9,6 +9,7 @@ from ar_net_jax.errors import UserError
 from ar_net_jax.methods.ar_net import ARNet
 from ar_net_jax.methods.base import Method
 from ar_net_jax.methods.frameexit import FrameExit
+from ar_net_jax.methods.liteeval import LiteEval
 from ar_net_jax.methods.lstm import LSTM
 from ar_net_jax.methods.multi_scale import MultiScale
 from ar_net_jax.methods.ocsampler import OCSampler
@@ -28,6 +29,7 @@ _CLASSES: tuple[type[Method[Any, Any]], ...] = (
     SCSampler,
     FrameExit,
     OCSampler,
+    LiteEval,
 )
 _METHODS = {cls.name: cls for cls in _CLASSES}
 _SHIPPED = tuple(_METHODS)

@@ -10,6 +10,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from ar_net_jax import backbones
 from ar_net_jax.backbones.layers import batch_norm
@@ -31,25 +32,35 @@ HEAD_SALT = 1_000
 POLICY_SALT = 1_001
 
 
+def uniform_init(key: Array, shape: tuple[int, int], dtype: DTypeLike = jnp.float32) -> Array:
+    """A kernel uniform in +-1/sqrt(inputs), as PyTorch initialises a Linear layer by itself."""
+    bound = shape[0] ** -0.5
+    return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
 def matmul(x: Array, kernel: Array) -> Array:
     """A float32 matrix product that stays float32 on TPUs and GPUs too: [..., D] @ [D, E]."""
     return jnp.matmul(x, kernel, precision=jax.lax.Precision.HIGHEST)
 
 
 class Linear(nn.Module):
-    """A float32 Linear layer with the released initialisation.
+    """A float32 Linear layer.
 
     Attributes:
         inputs: D.
         outputs: number of outputs.
+        kernel_init: initialiser of the kernel; the released one of classifiers by default.
     """
 
     inputs: int
     outputs: int
+    kernel_init: nn.initializers.Initializer = linear_init
 
     def setup(self) -> None:
         """Declares the parameters."""
-        self.kernel = self.param("kernel", linear_init, (self.inputs, self.outputs), jnp.float32)
+        self.kernel = self.param(
+            "kernel", self.kernel_init, (self.inputs, self.outputs), jnp.float32
+        )
         self.bias = self.param("bias", nn.initializers.zeros, (self.outputs,), jnp.float32)
 
     def __call__(self, x: Array) -> Array:
@@ -183,6 +194,10 @@ class FrameClassifier(nn.Module):
             Under `mean` logits float32 [N, C], else embeddings float32 [N, HEAD_WIDTH].
         """
         features = self.features(frames, train=train, keys=keys, **videos)
+        return self.rows(features, train=train, keys=keys)
+
+    def rows(self, features: Array, *, train: bool = False, keys: Array | None = None) -> Array:
+        """What a call gives, from pooled features float32 [N, D]; the rest as there."""
         features = dropout(features, self.dropout, keys, HEAD_SALT)
         if self.kind == "mean":
             return self.head(features)

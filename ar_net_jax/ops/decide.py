@@ -62,10 +62,15 @@ class Argmax:
 
 @flax.struct.dataclass
 class GumbelSample:
-    """A straight-through Gumbel-Softmax sample (equations 5 to 8) at a temperature."""
+    """A straight-through Gumbel-Softmax sample (equations 5 to 8) at a temperature.
+
+    `noise_scale` multiplies the noise: at 1 a sample follows the head's probabilities, below it is
+    closer to the most likely action.
+    """
 
     tau: Array | float
     offset: Array | None = None
+    noise_scale: float = flax.struct.field(pytree_node=False, default=1.0)
 
     def inputs(self, keys: Array | None, length: int, count: int) -> Array:
         """Gumbel noise float32 [B, T, A]; see `Decide`.
@@ -76,7 +81,7 @@ class GumbelSample:
         if keys is None:
             raise ValueError("sampled decisions draw noise: give one key per video")
         salted = jax.vmap(lambda key: jax.random.fold_in(key, _NOISE_SALT))(keys)
-        return gumbel.gumbel_noise(salted, length, count)
+        return self.noise_scale * gumbel.gumbel_noise(salted, length, count)
 
     def choose(self, logits: Array, inputs: Array) -> Array:
         """See `Decide`."""

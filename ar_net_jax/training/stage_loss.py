@@ -58,7 +58,7 @@ class StageLoss:
             The loss, and metrics with the new statistics.
         """
         variables = {"params": self._stop_frozen(params), "batch_stats": batch_stats}
-        context = LossContext(batch["labels"], self._choice_gflops, batch_usage)
+        context = LossContext(batch["labels"], self._choice_gflops, batch_usage, moment.step)
         mode = self._mode(batch, moment)
         if self.stage.objective == "separate":
             return self._separate(variables, batch, mode, context)
