@@ -338,6 +338,24 @@ def liteeval(config: ConfigDict) -> None:
     set_stages(config, methods.get("liteeval").stages())
 
 
+def listentolook(config: ConfigDict) -> None:
+    """ListenToLook (Table 2), image only: the policy's network previews for the highest resolution.
+
+    The row of the table is of ResNet-101; add `--config.model.backbone=resnet101` and, of the
+    previews that its cost allows, `--config.model.preview_resolution=168`.
+    """
+    model = config.model
+    set_method(
+        config,
+        "listentolook",
+        backbone=model.backbones[0],
+        resolution=model.resolutions[0],
+        preview_backbone=model.policy.backbone,
+        preview_resolution=model.policy.resolution,
+    )
+    set_stages(config, methods.get("listentolook").stages())
+
+
 def max_mlp(config: ConfigDict) -> None:
     """The head of the newer works; give it after the method."""
     config.model.head = "max_mlp"
@@ -388,6 +406,7 @@ PAPER_VARIANTS: dict[str, Variant] = {
     "scsampler_ranking": scsampler_ranking,
     "ocsampler": ocsampler,
     "liteeval": liteeval,
+    "listentolook": listentolook,
     "max_mlp": max_mlp,
     "resolution_only": resolution_only,
     "skipping_only": skipping_only,

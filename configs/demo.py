@@ -18,6 +18,7 @@ from ar_net_jax.losses import Accuracy, Efficiency, Separate, Uniform
 from ar_net_jax.methods import StageConfig
 from ar_net_jax.methods.ar_net import ARNetStage
 from ar_net_jax.methods.frameexit import EveryExit, ExitGates, FrameExitStage
+from ar_net_jax.methods.listentolook import ListenToLookStage
 from ar_net_jax.methods.liteeval import GateUsage, LiteEvalStage
 from ar_net_jax.methods.ocsampler import SetPolicy
 from ar_net_jax.methods.scsampler import SCSamplerStage
@@ -134,6 +135,31 @@ def liteeval(config: ConfigDict) -> None:
     recipes.set_stages(config, {"warmup": warmup, "joint": joint})
 
 
+def listentolook(config: ConfigDict) -> None:
+    """Two of the eight frames; its three stages are as long as AR-Net's."""
+    recipes.listentolook(config)
+    config.model.update(frames=2, hidden_size=64, attention_width=64)
+    warmup = ListenToLookStage(
+        objective="separate",
+        losses=WARMUP.losses,
+        epochs=WARMUP.epochs,
+        learning_rate=WARMUP.learning_rate,
+        schedule=WARMUP.schedule,
+        warmup_epochs=WARMUP.warmup_epochs,
+    )
+    joint = ListenToLookStage(
+        losses={"accuracy": Accuracy()},
+        epochs=JOINT.epochs,
+        learning_rate=JOINT.learning_rate,
+        schedule=JOINT.schedule,
+        warmup_epochs=JOINT.warmup_epochs,
+    )
+    finetune = dataclasses.replace(
+        joint, epochs=FINETUNE.epochs, learning_rate=FINETUNE.learning_rate, trains="main"
+    )
+    recipes.set_stages(config, {"warmup": warmup, "joint": joint, "finetune": finetune})
+
+
 def quick(config: ConfigDict) -> None:
     """Few videos, one epoch a stage: shows the path, not the result."""
     config.data.embedded.update(train=40, validation=32, test=32)
@@ -153,6 +179,7 @@ VARIANTS: dict[str, recipes.Variant] = {
     "frameexit_confidence": frameexit_confidence,
     "ocsampler": ocsampler,
     "liteeval": liteeval,
+    "listentolook": listentolook,
     "max_mlp": recipes.max_mlp,
 }
 

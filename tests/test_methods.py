@@ -25,6 +25,7 @@ from ar_net_jax.methods.ar_net import ARNet, ARNetConfig
 from ar_net_jax.methods.base import FROZEN, MODEL
 from ar_net_jax.methods.frameexit import FrameExit
 from ar_net_jax.methods.frameexit_module import FrameExitConfig
+from ar_net_jax.methods.listentolook import ListenToLook, ListenToLookConfig
 from ar_net_jax.methods.liteeval import LiteEval
 from ar_net_jax.methods.liteeval_module import LiteEvalConfig
 from ar_net_jax.methods.lstm import LSTM, LSTMConfig
@@ -79,6 +80,16 @@ METHODS: dict[str, Method] = {
             coarse_width=5,
             fine_hidden=8,
             coarse_hidden=3,
+        )
+    ),
+    "listentolook": ListenToLook(
+        ListenToLookConfig(
+            **ONE,
+            preview_backbone="resnet8_tiny",
+            preview_resolution=16,
+            hidden_size=8,
+            attention_width=6,
+            frames=2,
         )
     ),
 }

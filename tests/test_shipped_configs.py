@@ -41,6 +41,8 @@ def _shrunk(config: Config, *, keep_backbones: bool = False) -> Config:
         model["resolution"] = 24
     if "sampler_resolution" in model:
         model["sampler_resolution"] = 16
+    if "preview_resolution" in model:
+        model.update(preview_resolution=16, attention_width=8)
     if "resolutions" in model:
         count, policy = len(model["resolutions"]), model["policy"]
         model["resolutions"] = tuple(range(16 + 8 * (count - 1), 15, -8))
@@ -50,7 +52,7 @@ def _shrunk(config: Config, *, keep_backbones: bool = False) -> Config:
             policy["backbone"] = tiny
             model["backbones"] = (tiny,) * len(model["backbones"])
     if not keep_backbones:
-        for field in ("backbone", "sampler_backbone"):
+        for field in ("backbone", "sampler_backbone", "preview_backbone"):
             if field in model:
                 model[field] = tiny
     values["pretrained"]["weights"] = {}

@@ -9,6 +9,7 @@ from ar_net_jax.errors import UserError
 from ar_net_jax.methods.ar_net import ARNet
 from ar_net_jax.methods.base import Method
 from ar_net_jax.methods.frameexit import FrameExit
+from ar_net_jax.methods.listentolook import ListenToLook
 from ar_net_jax.methods.liteeval import LiteEval
 from ar_net_jax.methods.lstm import LSTM
 from ar_net_jax.methods.multi_scale import MultiScale
@@ -30,6 +31,7 @@ _CLASSES: tuple[type[Method[Any, Any]], ...] = (
     FrameExit,
     OCSampler,
     LiteEval,
+    ListenToLook,
 )
 _METHODS = {cls.name: cls for cls in _CLASSES}
 _SHIPPED = tuple(_METHODS)

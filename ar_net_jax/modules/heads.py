@@ -69,20 +69,22 @@ class Linear(nn.Module):
 
 
 class Embedding(nn.Module):
-    """The layer before the classifier of the head `max_mlp`: product, BatchNorm, ReLU.
+    """Product, BatchNorm, ReLU, such as the layer before the classifier of the head `max_mlp`.
 
     Attributes:
         inputs: D.
+        outputs: E.
     """
 
     inputs: int
+    outputs: int = HEAD_WIDTH
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
-        """[..., D] -> float32 [..., HEAD_WIDTH], not negative."""
+        """[..., D] -> float32 [..., E], not negative; `train` normalises by all rows together."""
         # No bias: BatchNorm would take it away again.
         init = nn.initializers.he_normal()
-        kernel = self.param("kernel", init, (self.inputs, HEAD_WIDTH), jnp.float32)
+        kernel = self.param("kernel", init, (self.inputs, self.outputs), jnp.float32)
         x = matmul(x.astype(jnp.float32), kernel)
         return nn.relu(batch_norm(train=train, dtype=jnp.float32, name="norm")(x))
 
