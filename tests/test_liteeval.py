@@ -418,6 +418,7 @@ def test_the_shipped_variants() -> None:
     assert load_config("demo:liteeval").stages["joint"].losses["gate_usage"].target == 0.25
 
 
+@pytest.mark.slow
 def test_a_joint_step_teaches_the_recurrence_and_leaves_the_networks() -> None:
     rng = np.random.default_rng(1)
     batch = {

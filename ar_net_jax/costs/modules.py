@@ -96,23 +96,14 @@ def frame_gflops(
     return backbones.get(name).paper_gflops(resolution, count)
 
 
-def lstm_gflops(
-    feature_dim: int,
-    hidden: int,
-    num_actions: int,
-    convention: str,
-    *,
-    linear: tuple[tuple[int, int], ...] = (),
-) -> float:
+def lstm_gflops(feature_dim: int, hidden: int, num_actions: int, convention: str) -> float:
     """GFLOPs of one LSTM step with its decision head.
 
     Args:
         feature_dim: width of the LSTM's input.
         hidden: its hidden units.
         num_actions: outputs of the decision head; 0 for no head.
-        convention: 'macs' counts the cell, the head and `linear`; 'paper' is 2 x feature_dim^2,
-            whatever runs.
-        linear: (inputs, outputs) of every other linear layer of a step.
+        convention: 'macs' counts the cell and the head, 'paper' is 2 x feature_dim^2.
 
     Raises:
         UserError: no such convention.
@@ -120,8 +111,7 @@ def lstm_gflops(
     check_convention(convention)
     if convention == "paper":
         return 2 * feature_dim**2 / 1e9
-    beside = sum(inputs * outputs for inputs, outputs in linear)
-    return (4 * hidden * (feature_dim + hidden) + hidden * num_actions + beside) / 1e9
+    return (4 * hidden * (feature_dim + hidden) + hidden * num_actions) / 1e9
 
 
 def check_convention(convention: str) -> None:

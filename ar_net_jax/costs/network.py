@@ -9,19 +9,17 @@ from ar_net_jax.costs.modules import frame_gflops, lstm_gflops
 
 @dataclass(frozen=True)
 class Recurrence:
-    """Sizes of an LSTM and of the linear layers that run with it.
+    """Sizes of an LSTM and of the linear layer on its hidden state.
 
     Attributes:
         inputs: D, width of its input.
         hidden: H, its units.
-        outputs: of the linear layer on its hidden state; 0 where that is not charged, or not there.
-        linear: (inputs, outputs) of every other linear layer that each step runs.
+        outputs: of the linear layer; 0 where that is not charged, or not there.
     """
 
     inputs: int
     hidden: int
     outputs: int = 0
-    linear: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,8 @@ class Network:
         hidden: units of a layer between features and classifier, run and counted with it; 0 for
             none.
         recurrence: sizes of a recurrent network; None for others.
-        macs: multiply-accumulates of a call of a network that is neither backbone nor recurrent.
+        macs: multiply-accumulates of a call of a network that neither a backbone nor `recurrence`
+            describes.
         heads: names of its Linear layers, which train at the head's learning rate.
         padding: rule of an EfficientNet's convolutions, which decides what they cost.
         charged: False for a network whose result nothing uses.
@@ -68,9 +67,7 @@ def _gflops(network: Network, convention: Convention) -> float:
         return network.macs / 1e9
     if network.recurrence is not None:
         sizes = network.recurrence
-        return lstm_gflops(
-            sizes.inputs, sizes.hidden, sizes.outputs, convention, linear=sizes.linear
-        )
+        return lstm_gflops(sizes.inputs, sizes.hidden, sizes.outputs, convention)
     return frame_gflops(
         network.backbone,
         network.resolution,

@@ -36,7 +36,7 @@ import jax.numpy as jnp
 
 from ar_net_jax import backbones
 from ar_net_jax.config.schema import require
-from ar_net_jax.costs.network import Network, Recurrence
+from ar_net_jax.costs.network import Network
 from ar_net_jax.losses import Accuracy, Loss, LossContext, Separate, batch_usage
 from ar_net_jax.methods.base import FROZEN, Method, Moment, Traits
 from ar_net_jax.methods.liteeval_module import (
@@ -147,9 +147,12 @@ class LiteEval(Method[LiteEvalConfig, LiteEvalStage]):
         return LiteEvalModule(self.config)
 
     def networks(self) -> dict[str, Network]:
-        """See `Method`; the classifier, which runs once a video, is not counted."""
+        """See `Method`.
+
+        An LSTM is counted with the linear layer before it, the coarse one with the gate too; the
+        video's classifier, which runs once a video, is not counted.
+        """
         cfg = self.config
-        width, gate = cfg.coarse_width, (cfg.coarse_width + 2 * cfg.fine_hidden, len(cfg.choices))
         found = {
             name: Network(
                 path=(module,),
@@ -165,13 +168,12 @@ class LiteEval(Method[LiteEvalConfig, LiteEvalStage]):
             )
         }
         light, heavy = (backbones.get(b).features for b in (cfg.coarse_backbone, cfg.backbone))
-        coarse = Recurrence(width, cfg.coarse_hidden, linear=((light, width), gate))
-        fine = Recurrence(
-            cfg.fine_width + width, cfg.fine_hidden, linear=((heavy, cfg.fine_width),)
-        )
-        heads = ("projection", "head")
-        found[COARSE_LSTM] = Network((RECURRENCE, "coarse"), recurrence=coarse, heads=heads)
-        found[FINE_LSTM] = Network((RECURRENCE, "fine"), recurrence=fine, heads=heads)
+        width, hidden = cfg.coarse_width, cfg.fine_hidden
+        gate = (width + 2 * hidden) * len(cfg.choices)
+        coarse = light * width + _cell_macs(width, cfg.coarse_hidden) + gate
+        fine = heavy * cfg.fine_width + _cell_macs(cfg.fine_width + width, hidden)
+        for name, module, macs in ((COARSE_LSTM, "coarse", coarse), (FINE_LSTM, "fine", fine)):
+            found[name] = Network((RECURRENCE, module), macs=macs, heads=("projection", "head"))
         return found
 
     @property
@@ -237,3 +239,8 @@ class LiteEval(Method[LiteEvalConfig, LiteEvalStage]):
         from ar_net_jax.methods.liteeval_stream import LiteEvalStream
 
         return LiteEvalStream(self, variables, cost_penalty=cost_penalty)
+
+
+def _cell_macs(inputs: int, hidden: int) -> int:
+    """Multiply-accumulates of one step of an LSTM cell."""
+    return 4 * hidden * (inputs + hidden)
