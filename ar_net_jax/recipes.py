@@ -356,6 +356,32 @@ def listentolook(config: ConfigDict) -> None:
     set_stages(config, methods.get("listentolook").stages())
 
 
+def adaframe(config: ConfigDict) -> None:
+    """AdaFrame (Table 2): the highest resolution's network, and the policy's for the memory.
+
+    The row of the table is of ResNet-101, and of MobileNetV2 at 112 px: add
+    `--config.model.backbone=resnet101 --config.model.memory_resolution=112`.
+    """
+    model = config.model
+    set_method(
+        config,
+        "adaframe",
+        backbone=model.backbones[0],
+        resolution=model.resolutions[0],
+        memory_backbone=model.policy.backbone,
+        memory_resolution=model.policy.resolution,
+    )
+    set_stages(config, methods.get("adaframe").stages())
+
+
+def multi_agent(config: ConfigDict) -> None:
+    """MultiAgent (Fig. 3), with the highest resolution's network; the figure has ResNet-101."""
+    model = config.model
+    backbone, resolution = model.backbones[0], model.resolutions[0]
+    set_method(config, "multi_agent", backbone=backbone, resolution=resolution)
+    set_stages(config, methods.get("multi_agent").stages())
+
+
 def max_mlp(config: ConfigDict) -> None:
     """The head of the newer works; give it after the method."""
     config.model.head = "max_mlp"
@@ -407,6 +433,8 @@ PAPER_VARIANTS: dict[str, Variant] = {
     "ocsampler": ocsampler,
     "liteeval": liteeval,
     "listentolook": listentolook,
+    "adaframe": adaframe,
+    "multi_agent": multi_agent,
     "max_mlp": max_mlp,
     "resolution_only": resolution_only,
     "skipping_only": skipping_only,

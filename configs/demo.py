@@ -10,16 +10,19 @@ of the newer works.
 """
 
 import dataclasses
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from ar_net_jax import recipes
 from ar_net_jax.losses import Accuracy, Efficiency, Separate, Uniform
 from ar_net_jax.methods import StageConfig
+from ar_net_jax.methods.adaframe import AdaFrame, AdaFrameStage
 from ar_net_jax.methods.ar_net import ARNetStage
 from ar_net_jax.methods.frameexit import EveryExit, ExitGates, FrameExitStage
 from ar_net_jax.methods.listentolook import ListenToLookStage
 from ar_net_jax.methods.liteeval import GateUsage, LiteEvalStage
+from ar_net_jax.methods.multi_agent import MultiAgent
 from ar_net_jax.methods.ocsampler import SetPolicy
 from ar_net_jax.methods.scsampler import SCSamplerStage
 
@@ -160,6 +163,38 @@ def listentolook(config: ConfigDict) -> None:
     recipes.set_stages(config, {"warmup": warmup, "joint": joint, "finetune": finetune})
 
 
+def _stage_like(stage: StageConfig, cls: type[StageConfig], **fields: Any) -> StageConfig:
+    """A stage of another method that trains as one of AR-Net's does, but for some fields."""
+    shared = {f.name: getattr(stage, f.name) for f in dataclasses.fields(StageConfig)}
+    return cls(**{**shared, **fields})
+
+
+def adaframe(config: ConfigDict) -> None:
+    """Three looks at eight frames, all of them remembered."""
+    recipes.adaframe(config)
+    config.model.update(steps=3, hidden_size=64, utility_margin=0.05, patience=1)
+    losses = AdaFrame.usual_losses("joint")
+    stages = {
+        "warmup": _stage_like(WARMUP, AdaFrameStage),
+        "random": _stage_like(JOINT, AdaFrameStage, losses=losses, epochs=8, locations="uniform"),
+        "joint": _stage_like(JOINT, AdaFrameStage, losses=losses, epochs=16),
+    }
+    recipes.set_stages(config, stages)
+
+
+def multi_agent(config: ConfigDict) -> None:
+    """Two agents, which start on two of the eight frames and move twice at most."""
+    recipes.multi_agent(config)
+    config.model.update(agents=2, steps=2, hidden_size=64)
+    epochs = JOINT.epochs + FINETUNE.epochs
+    losses = MultiAgent.usual_losses("joint")
+    stages = {
+        "warmup": _stage_like(WARMUP, StageConfig),
+        "joint": _stage_like(JOINT, StageConfig, losses=losses, epochs=epochs),
+    }
+    recipes.set_stages(config, stages)
+
+
 def quick(config: ConfigDict) -> None:
     """Few videos, one epoch a stage: shows the path, not the result."""
     config.data.embedded.update(train=40, validation=32, test=32)
@@ -180,6 +215,8 @@ VARIANTS: dict[str, recipes.Variant] = {
     "ocsampler": ocsampler,
     "liteeval": liteeval,
     "listentolook": listentolook,
+    "adaframe": adaframe,
+    "multi_agent": multi_agent,
     "max_mlp": recipes.max_mlp,
 }
 

@@ -21,6 +21,7 @@ from ar_net_jax.evaluation.comparison import role_of
 from ar_net_jax.experiment import Config
 from ar_net_jax.losses import Accuracy
 from ar_net_jax.methods import Method, ModelConfig, Network, Prediction
+from ar_net_jax.methods.adaframe import AdaFrame, AdaFrameConfig
 from ar_net_jax.methods.ar_net import ARNet, ARNetConfig
 from ar_net_jax.methods.base import FROZEN, MODEL
 from ar_net_jax.methods.frameexit import FrameExit
@@ -29,6 +30,7 @@ from ar_net_jax.methods.listentolook import ListenToLook, ListenToLookConfig
 from ar_net_jax.methods.liteeval import LiteEval
 from ar_net_jax.methods.liteeval_module import LiteEvalConfig
 from ar_net_jax.methods.lstm import LSTM, LSTMConfig
+from ar_net_jax.methods.multi_agent import MultiAgent, MultiAgentConfig
 from ar_net_jax.methods.multi_scale import MultiScale, MultiScaleConfig
 from ar_net_jax.methods.ocsampler import OCSampler, OCSamplerConfig
 from ar_net_jax.methods.random_policy import RandomPolicy, RandomPolicyConfig
@@ -92,6 +94,17 @@ METHODS: dict[str, Method] = {
             frames=2,
         )
     ),
+    "adaframe": AdaFrame(
+        AdaFrameConfig(
+            **ONE,
+            memory_backbone="resnet8_tiny",
+            memory_resolution=16,
+            memory_frames=2,
+            steps=3,
+            hidden_size=6,
+        )
+    ),
+    "multi_agent": MultiAgent(MultiAgentConfig(**ONE, agents=2, steps=2, hidden_size=6)),
 }
 each = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
 

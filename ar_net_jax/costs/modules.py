@@ -111,7 +111,18 @@ def lstm_gflops(feature_dim: int, hidden: int, num_actions: int, convention: str
     check_convention(convention)
     if convention == "paper":
         return 2 * feature_dim**2 / 1e9
-    return (4 * hidden * (feature_dim + hidden) + hidden * num_actions) / 1e9
+    return (cell_macs(feature_dim, hidden) + hidden * num_actions) / 1e9
+
+
+def cell_macs(inputs: int, hidden: int, gates: int = 4) -> int:
+    """Multiply-accumulates of one step of a recurrent cell.
+
+    Args:
+        inputs: width of its input.
+        hidden: its units.
+        gates: 4 of an LSTM, 3 of a GRU.
+    """
+    return gates * hidden * (inputs + hidden)
 
 
 def check_convention(convention: str) -> None:

@@ -36,6 +36,7 @@ import jax.numpy as jnp
 
 from ar_net_jax import backbones
 from ar_net_jax.config.schema import require
+from ar_net_jax.costs.modules import cell_macs
 from ar_net_jax.costs.network import Network
 from ar_net_jax.losses import Accuracy, Loss, LossContext, Separate, batch_usage
 from ar_net_jax.methods.base import FROZEN, Method, Moment, Traits
@@ -170,8 +171,8 @@ class LiteEval(Method[LiteEvalConfig, LiteEvalStage]):
         light, heavy = (backbones.get(b).features for b in (cfg.coarse_backbone, cfg.backbone))
         width, hidden = cfg.coarse_width, cfg.fine_hidden
         gate = (width + 2 * hidden) * len(cfg.choices)
-        coarse = light * width + _cell_macs(width, cfg.coarse_hidden) + gate
-        fine = heavy * cfg.fine_width + _cell_macs(cfg.fine_width + width, hidden)
+        coarse = light * width + cell_macs(width, cfg.coarse_hidden) + gate
+        fine = heavy * cfg.fine_width + cell_macs(cfg.fine_width + width, hidden)
         for name, module, macs in ((COARSE_LSTM, "coarse", coarse), (FINE_LSTM, "fine", fine)):
             found[name] = Network((RECURRENCE, module), macs=macs, heads=("projection", "head"))
         return found
@@ -239,8 +240,3 @@ class LiteEval(Method[LiteEvalConfig, LiteEvalStage]):
         from ar_net_jax.methods.liteeval_stream import LiteEvalStream
 
         return LiteEvalStream(self, variables, cost_penalty=cost_penalty)
-
-
-def _cell_macs(inputs: int, hidden: int) -> int:
-    """Multiply-accumulates of one step of an LSTM cell."""
-    return 4 * hidden * (inputs + hidden)

@@ -6,12 +6,14 @@ from typing import Any
 
 from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.errors import UserError
+from ar_net_jax.methods.adaframe import AdaFrame
 from ar_net_jax.methods.ar_net import ARNet
 from ar_net_jax.methods.base import Method
 from ar_net_jax.methods.frameexit import FrameExit
 from ar_net_jax.methods.listentolook import ListenToLook
 from ar_net_jax.methods.liteeval import LiteEval
 from ar_net_jax.methods.lstm import LSTM
+from ar_net_jax.methods.multi_agent import MultiAgent
 from ar_net_jax.methods.multi_scale import MultiScale
 from ar_net_jax.methods.ocsampler import OCSampler
 from ar_net_jax.methods.random_policy import RandomPolicy
@@ -32,6 +34,8 @@ _CLASSES: tuple[type[Method[Any, Any]], ...] = (
     OCSampler,
     LiteEval,
     ListenToLook,
+    AdaFrame,
+    MultiAgent,
 )
 _METHODS = {cls.name: cls for cls in _CLASSES}
 _SHIPPED = tuple(_METHODS)

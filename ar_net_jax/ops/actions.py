@@ -6,7 +6,7 @@ F - 1 frames after it; those later frames are *covered*: they carry on the skip 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
@@ -30,12 +30,15 @@ class Choices:
         skip_lengths: how many frames each choice leaves out, A numbers: 0 for one that processes
             its frame, 1 for one that leaves out that frame alone. Empty where every frame is
             processed.
+        at_most: networks that look at some frames of a video and no more, spread evenly, and how
+            many; others run as `calls` says, however long a video is.
     """
 
     names: tuple[str, ...]
     calls: Mapping[str, tuple[float, ...]]
     overhead: tuple[str, ...] = ()
     skip_lengths: tuple[int, ...] = ()
+    at_most: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -56,7 +59,10 @@ class Choices:
         """
         frames = jnp.sum(one_hot, axis=1)
         # Not a matrix product: those round to bfloat16 on TPU.
-        return {name: jnp.sum(frames * np.array(per), -1) for name, per in self.calls.items()}
+        found = {name: jnp.sum(frames * np.array(per), -1) for name, per in self.calls.items()}
+        return found | {
+            name: jnp.minimum(found[name], limit) for name, limit in self.at_most.items()
+        }
 
     def expected(self, usage: np.ndarray, num_frames: float) -> dict[str, float]:
         """How often each network runs in a video of which a given share went to each choice.
@@ -65,10 +71,11 @@ class Choices:
             usage: [A], shares that sum to 1.
             num_frames: of the video.
         """
-        return {
+        found = {
             name: float(np.dot(usage, np.asarray(per))) * num_frames
             for name, per in self.calls.items()
         }
+        return found | {name: min(found[name], limit) for name, limit in self.at_most.items()}
 
 
 @dataclass(frozen=True)
