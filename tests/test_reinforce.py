@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ar_net_jax.methods import build, get
+from ar_net_jax.ops.actions import Choices, apply_skips, in_random_order
 from ar_net_jax.ops.reinforce import (
     discounted_returns,
     gaussian_log_probability,
@@ -45,6 +46,19 @@ def test_returns_sum_discounted_rewards() -> None:
     for t in range(5):
         expected = sum(0.9**i * rewards[:, t + i] for i in range(5 - t))
         np.testing.assert_allclose(found[:, t], expected, atol=1e-5)
+
+
+def test_control_leaves_skips_in_one_piece() -> None:
+    """So that what a video costs does not change: imposed, a skip covers what follows it."""
+    choices = Choices(("a", "b", "skip 1", "skip 3"), {}, skip_lengths=(0, 0, 1, 3))
+    actions = np.array([0, 3, 3, 3, 1, 3, 3, 3, 2, 0, 3, 3], np.int32)
+    drawn = {tuple(in_random_order(actions, choices, np.random.default_rng(i))) for i in range(99)}
+    assert len(drawn) > 50
+    for order in map(np.array, drawn):
+        held, _ = apply_skips(order[None], choices)
+        np.testing.assert_array_equal(held[0], order)
+        np.testing.assert_array_equal(np.sort(order), np.sort(actions))
+        np.testing.assert_array_equal(order[-2:], [3, 3])
 
 
 def test_density_is_the_normal_distribution() -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from ar_net_jax.demo import parallel as side_by_side
-from ar_net_jax.demo.parallel import Training, run_trainings
 from ar_net_jax.errors import Preempted, UserError
 from ar_net_jax.experiment import Config
-from ar_net_jax.training.log import Reporting
+from ar_net_jax.runtime import side_by_side
+from ar_net_jax.runtime.side_by_side import run_side_by_side
+from ar_net_jax.training.task import Training
 
 LONG = 60.0
 
@@ -25,15 +25,17 @@ class Probe(Training):
     others: tuple[Path, ...] = ()
     behaviour: str = "end"
 
-    def run(self, reporting: Reporting | None = None) -> None:
+    def run(self, row: int = 0) -> None:
         """Stands in for a training, which would take its time."""
         if self.behaviour == "save when told":
             signal.signal(signal.SIGTERM, self._save)
-        (core,) = os.sched_getaffinity(0)
-        self.workdir.write_text(f"{os.getpid()} {core} {reporting.row} {reporting.title}")
+        core = "+".join(map(str, sorted(os.sched_getaffinity(0))))
+        self.workdir.write_text(f"{os.getpid()} {core} {row} {self.title}")
         _await(*self.others)
         if self.behaviour == "fail":
             raise UserError("nothing to eat")
+        if self.behaviour == "break":
+            1 / 0  # noqa: B018
         if self.behaviour in ("go on", "save when told"):
             time.sleep(LONG)
 
@@ -85,8 +87,9 @@ def test_two_at_a_time_each_on_its_own_core(tmp_path: Path, two_lanes: list[int]
         "second": _probe(tmp_path, "b", "end", "a"),
         "third": _probe(tmp_path, "c"),
     }
-    seconds = run_trainings(probes)
-    assert list(seconds) == ["first", "second", "third"] and min(seconds.values()) > 0
+    outcomes = run_side_by_side(probes)
+    assert list(outcomes) == ["first", "second", "third"]
+    assert all(outcome.seconds > 0 and not outcome.failure for outcome in outcomes.values())
     (a, b, c) = ((tmp_path / name).read_text().split() for name in "abc")
     assert [a[1:], b[1:]] == [[str(two_lanes[0]), "0", "a"], [str(two_lanes[1]), "1", "b"]]
     assert c[1:3] in (a[1:3], b[1:3])
@@ -97,10 +100,23 @@ def test_one_that_fails_ends_the_others(tmp_path: Path, capfd: pytest.CaptureFix
     probes = {
         n: _probe(tmp_path, n, how, o) for n, how, o in (("a", "fail", "b"), ("b", "go on", "a"))
     }
-    with pytest.raises(UserError, match="training of a has ended with status 1"):
-        run_trainings(probes)
+    with pytest.raises(UserError, match=r"a has ended with status 1 \(nothing to eat\)"):
+        run_side_by_side(probes)
     assert "a: nothing to eat" in capfd.readouterr().err
     assert not _alive(int((tmp_path / "b").read_text().split()[0]))
+
+
+@pytest.mark.parametrize("number_of_lanes", [1, 2])
+def test_the_others_go_on_where_asked_to(
+    tmp_path: Path, two_lanes: list[int], number_of_lanes: int
+) -> None:
+    del two_lanes[number_of_lanes:]
+    behaviours = {"a": "fail", "b": "end", "c": "break"}
+    probes = {name: _probe(tmp_path, name, behaviour) for name, behaviour in behaviours.items()}
+    outcomes = run_side_by_side(probes, go_on=True)
+    assert "nothing to eat" in outcomes["a"].failure
+    assert "ZeroDivisionError: division by zero" in outcomes["c"].failure
+    assert not outcomes["b"].failure and (tmp_path / "b").exists()
 
 
 def test_an_order_to_stop_reaches_all_of_them(tmp_path: Path) -> None:
@@ -115,7 +131,7 @@ def test_an_order_to_stop_reaches_all_of_them(tmp_path: Path) -> None:
     teller.start()
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Preempted, match="the same command goes on"):
-        run_trainings(probes)
+        run_side_by_side(probes)
     teller.join()
     assert signal.getsignal(signal.SIGTERM) is before
     assert (tmp_path / "a.saved").exists() and (tmp_path / "b.saved").exists()

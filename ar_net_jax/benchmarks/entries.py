@@ -40,6 +40,7 @@ class Entry:
         usage_name: of the imposed usage, as it was given.
         split: videos to score it on; None where it is not trained or has no data.
         reference: the Uniform at all frames that it is held against; None for that one itself.
+        cost_penalty: of the costly choices' logits.
         named_by_source: whether the title says where it comes from, to tell it from others.
     """
 
@@ -52,6 +53,7 @@ class Entry:
     usage_name: str = ""
     split: VideoSource | None = None
     reference: "Entry | None" = None
+    cost_penalty: float = 0.0
     named_by_source: bool = False
 
     @property

@@ -18,9 +18,6 @@ from ar_net_jax.ops.routing import Chunks
 from ar_net_jax.runtime.mesh import replicate, sharded
 from ar_net_jax.runtime.timing import wait
 
-# The policy as it was trained.
-_NO_PENALTY = 0.0
-
 
 @dataclasses.dataclass(frozen=True)
 class Program:
@@ -65,7 +62,7 @@ class Programs:
         """
         mesh = None if alone else self.mesh
         variables = self.variables(entry, alone=alone)
-        penalty = jnp.float32(_NO_PENALTY)
+        penalty = jnp.float32(entry.cost_penalty)
         if mesh is not None:
             penalty = replicate(penalty, mesh)
         imposed = request.forced_actions is not None

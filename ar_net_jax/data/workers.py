@@ -6,7 +6,6 @@ import mmap
 import multiprocessing
 import os
 import signal
-import threading
 import traceback
 from collections.abc import Generator, Mapping, Sequence
 from multiprocessing import reduction
@@ -16,6 +15,7 @@ import cloudpickle
 import numpy as np
 
 from ar_net_jax.errors import UserError
+from ar_net_jax.runtime.children import exit_with_parent
 
 Batch = dict[str, np.ndarray]
 # One example: arrays, and numbers of no dimension.
@@ -26,21 +26,6 @@ _ALIGNMENT = 64  # bytes: arrays begin where JAX can take them over without a co
 
 # Where an array lies in a batch's memory: its dtype, shape and first byte.
 _Layout = dict[str, tuple[np.dtype, tuple[int, ...], int]]
-
-
-def exit_with_parent(*_: int) -> None:
-    """Makes this worker exit when its parent does, so that a killed run leaves no process behind.
-
-    Pools call this in each new worker, some with arguments, which are not needed.
-    """
-
-    def watch() -> None:
-        parent = multiprocessing.parent_process()
-        assert parent is not None, "called in a worker"
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def read_by_workers(

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ar_net_jax.checkpoints import save_model
@@ -11,8 +11,7 @@ from ar_net_jax.config.data import DataConfig, EmbeddedConfig
 from ar_net_jax.data.embedded.plan import SPLITS, EmbeddedSpec
 from ar_net_jax.data.source import VideoSource
 from ar_net_jax.data.splits import data_home, list_classes, prepare_data, with_absolute_paths
-from ar_net_jax.demo.decisions import choices_by_kind, pick_videos
-from ar_net_jax.demo.parallel import Training, run_trainings
+from ar_net_jax.demo.decisions import choices_by_kind
 from ar_net_jax.evaluation.comparison import Role, Row, role_of
 from ar_net_jax.evaluation.evaluate import Evaluation, evaluate_model, measure_speed
 from ar_net_jax.evaluation.metrics import chance_level
@@ -20,11 +19,14 @@ from ar_net_jax.experiment import Config, load_config
 from ar_net_jax.inference.model import load_config_and_variables
 from ar_net_jax.methods.uniform import Uniform, cut_out
 from ar_net_jax.recipes import uniform_beside
+from ar_net_jax.reporting.decided import pick_videos
 from ar_net_jax.reporting.decisions import plot_decisions
 from ar_net_jax.reporting.tables import print_table, write_report
 from ar_net_jax.runtime.compilation import keep_compiled_programs
+from ar_net_jax.runtime.side_by_side import run_side_by_side
 from ar_net_jax.runtime.versions import package_versions
 from ar_net_jax.training.record import check_config, take_classes_for_run
+from ar_net_jax.training.task import Training
 
 # Folders of the runs, and variants of the demo's config. The first run is the one whose decisions
 # are shown, and all others start from its warm-up.
@@ -83,14 +85,20 @@ def run_demo(
     }
     # All of them start from the one warm-up.
     warm_up = dataclasses.replace(trainings[_SHOWN], until=_WARMUP)
-    durations |= run_trainings({_WARMUP: warm_up})
-    durations |= run_trainings(trainings)
+    durations |= _train({_WARMUP: warm_up})
+    durations |= _train(trainings)
     started = time.monotonic()
     rows, shown = _evaluate_all(workdir, test)
     durations["evaluation"] = time.monotonic() - started
     # Less than their sum: trainings run side by side.
     durations["total"] = time.monotonic() - first
     _write(workdir, config, rows, shown, test, home, durations)
+
+
+def _train(trainings: Mapping[str, Training]) -> dict[str, float]:
+    """Seconds by name."""
+    print("training " + ", ".join(training.title for training in trainings.values()), flush=True)
+    return {name: outcome.seconds for name, outcome in run_side_by_side(trainings).items()}
 
 
 def _configs(workdir: Path, overrides: Sequence[str], *, quick: bool) -> dict[str, Config]:

@@ -97,6 +97,7 @@ def evaluate_model(
     routing: Routing = "routed",
     cost_penalty: float = 0.0,
     chunks: Chunks | None = None,
+    forced_actions: np.ndarray | None = None,
 ) -> Evaluation:
     """Runs a model over a split; every video counts exactly once.
 
@@ -110,6 +111,8 @@ def evaluate_model(
         routing: `routed` or `masked`, as for a `Model`, like the following.
         cost_penalty: of the costly actions' logits.
         chunks: sizes of chunk of the routed form.
+        forced_actions: int32 [N, T], decisions imposed on every video of the split, such as those
+            of `Method.control_actions`; None leaves them to the model.
     """
     num_frames = num_frames or config.data.num_frames
     mesh, method = make_mesh(), config.build_method()
@@ -125,7 +128,8 @@ def evaluate_model(
     )
     variables = replicate(variables, mesh)
     first: list[Batch] = []
-    watched = _keep_first(batches, first)
+    imposed = batches if forced_actions is None else _impose(batches, forced_actions)
+    watched = _keep_first(imposed, first)
     predictions, executed = predict_split(predict, variables, watched, len(split), mesh)
     resident = put_batch(first[0], mesh)
     gflops = total_gflops(method.networks(), predictions.calls, config.model.gflops_convention)
@@ -180,6 +184,12 @@ def usage_by_choice(method: Method[Any, Any], predictions: Predictions) -> dict[
         return None
     usage = action_usage(predictions.actions, len(names))
     return dict(zip(names, usage.tolist(), strict=True))
+
+
+def _impose(batches: Iterable[Batch], actions: np.ndarray) -> Iterator[Batch]:
+    """Batches with the actions [N, T] of their videos; padding rows get those of any."""
+    for batch in batches:
+        yield {**batch, "forced_actions": actions[batch["example_id"]]}
 
 
 def _keep_first(batches: Iterable[Batch], kept: list[Batch]) -> Iterator[Batch]:

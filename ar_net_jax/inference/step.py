@@ -176,13 +176,15 @@ def make_predict_step(
         mesh: devices that the batch is split over.
 
     Returns:
-        A function (variables, batch) -> `Result`.
+        A function (variables, batch) -> `Result`. Where a batch has `forced_actions`, those are
+        imposed, as in a `Request`.
     """
     alone = mesh is None or mesh.size == 1
     infer = make_inference(method, routing=routing, chunks=chunks, mesh=None if alone else mesh)
 
     def step(variables: Any, batch: Mapping[str, Array]) -> Result:
         keys = example_keys(seed, jnp.zeros_like(batch["example_id"]), batch["example_id"])
-        return infer(variables, Request(batch["frames"], keys), jnp.float32(cost_penalty))
+        request = Request(batch["frames"], keys, forced_actions=batch.get("forced_actions"))
+        return infer(variables, request, jnp.float32(cost_penalty))
 
     return jax.jit(step)

@@ -30,7 +30,7 @@ from ar_net_jax.methods.stages import Objective, StageConfig
 from ar_net_jax.methods.timed_parts import TimedPart, network_part
 from ar_net_jax.modules.frame_runner import Mode
 from ar_net_jax.modules.prediction import Prediction
-from ar_net_jax.ops.actions import Choices
+from ar_net_jax.ops.actions import Choices, in_random_order
 
 Array = jax.Array
 Tree = Any
@@ -359,8 +359,8 @@ class Method(abc.ABC, Generic[C, S]):
     def control_actions(self, actions: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """Decisions that spend as much at random: what a method has to beat, to be imposed on it.
 
-        By default each video's decisions in a random order: as many frames, at other places. A
-        method that decides how many, not which, mixes them otherwise.
+        By default each video's decisions in a random order: as many frames, at other places, and a
+        skip whole wherever it comes to stand. A method that decides how many, not which, mixes them otherwise.
 
         Args:
             actions: int32 [N, T], what the method decided on N videos; -1 on padding, at the end.
@@ -371,7 +371,7 @@ class Method(abc.ABC, Generic[C, S]):
         """
         mixed = actions.copy()
         for row in mixed:
-            row[row >= 0] = generator.permutation(row[row >= 0])
+            row[row >= 0] = in_random_order(row[row >= 0], self.choices, generator)
         return mixed
 
     def penalty_offset(self, penalty: Array | float) -> Array | None:

@@ -172,3 +172,28 @@ def apply_skips(proposals: Array | np.ndarray, space: ActionSpace | Choices) -> 
     start = jnp.zeros(proposals.shape[:1], jnp.int32)
     _, (actions, covered) = jax.lax.scan(step, (start, start), jnp.asarray(proposals, jnp.int32).T)
     return actions.T, covered.T
+
+
+def in_random_order(
+    actions: np.ndarray, choices: Choices, generator: np.random.Generator
+) -> np.ndarray:
+    """The same decisions about a video at other places, for the same cost.
+
+    Args:
+        actions: int32 [T], with a skip repeated on the frames it covers.
+        choices: of the method.
+        generator: to draw from.
+
+    Returns:
+        int32 [T]. A skip stays in one piece; one that the video's end cuts off stays there, since
+        elsewhere it would cover more.
+    """
+    lengths = choices.skip_lengths or (0,) * len(choices)
+    pieces, start = [], 0
+    while start < len(actions):
+        span = max(1, lengths[actions[start]])
+        pieces.append(actions[start : start + span])
+        start += span
+    end = [pieces.pop()] if start > len(actions) else []
+    order = generator.permutation(len(pieces))
+    return np.concatenate([*(pieces[i] for i in order), *end])

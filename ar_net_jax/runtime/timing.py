@@ -66,16 +66,18 @@ class Latency:
 
     Attributes:
         p50: the median.
+        p95: one call in twenty takes longer.
         p99: one call in a hundred takes longer.
         calls: number of calls it was taken from.
     """
 
     p50: float
+    p95: float
     p99: float
     calls: int
 
 
 def summarise(seconds: np.ndarray) -> Latency:
     """The latency of a call from its times in seconds, [calls]."""
-    p50, p99 = np.percentile(seconds, [50, 99])
-    return Latency(float(p50), float(p99), len(seconds))
+    p50, p95, p99 = np.percentile(seconds, [50, 95, 99])
+    return Latency(float(p50), float(p95), float(p99), len(seconds))

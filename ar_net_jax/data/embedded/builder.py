@@ -18,8 +18,8 @@ from jaxtyping import UInt8
 
 from ar_net_jax.data.embedded.plan import SPLITS, EmbeddedSpec, plan_video, video_rng
 from ar_net_jax.data.embedded.scene import draw_frames
-from ar_net_jax.data.workers import exit_with_parent
 from ar_net_jax.errors import UserError, first_few
+from ar_net_jax.runtime.children import exit_with_parent
 from ar_net_jax.runtime.storage import write_whole
 
 __all__ = ["EmbeddedSpec", "drawn_spec", "frame_kinds", "make", "write_video"]

@@ -15,8 +15,8 @@ import cloudpickle
 
 from ar_net_jax.config.files import FILE_MODULES
 from ar_net_jax.data.builder import VideoBuilder
-from ar_net_jax.data.workers import exit_with_parent
 from ar_net_jax.errors import UserError
+from ar_net_jax.runtime.children import exit_with_parent
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
