@@ -24,7 +24,7 @@ from ar_net_jax.ops.rng import example_keys
 from ar_net_jax.runtime.mesh import make_mesh
 from ar_net_jax.training.loop import train
 
-# Epochs of the main network, and of the sampler for each seed. In the demo both have 56.
+# Epochs of the main network, and of the sampler for each seed. In the demo both have 80.
 MAIN_EPOCHS, SAMPLER_EPOCHS = 24, 12
 
 

@@ -13,6 +13,7 @@ from ar_net_jax.runtime.malloc import keep_freed_memory
 
 JOBS = {
     "demo": "make a small data set, train AR-Net and the baselines on it, compare them",
+    "compare": "train methods on equal terms, score and time them, write tables",
     "prepare": "check and decode videos, and store them for training",
     "train": "train a model, or go on with a training that stopped",
     "evaluate": "measure accuracy and computation of a trained model on a split",

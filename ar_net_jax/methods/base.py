@@ -360,7 +360,8 @@ class Method(abc.ABC, Generic[C, S]):
         """Decisions that spend as much at random: what a method has to beat, to be imposed on it.
 
         By default each video's decisions in a random order: as many frames, at other places, and a
-        skip whole wherever it comes to stand. A method that decides how many, not which, mixes them otherwise.
+        skip whole wherever it comes to stand. A method that decides how many, not which, mixes them
+        otherwise.
 
         Args:
             actions: int32 [N, T], what the method decided on N videos; -1 on padding, at the end.

@@ -69,7 +69,7 @@ def plot_curve(
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     places = np.array([(point.cost, point.mean_ap) for point in points], float)
-    _frame(axes, places, cost_label, chance)
+    frame_axes(axes, places, cost_label, chance)
     uniform = sorted((p.cost, p.mean_ap) for p in points if p.role == "reference")
     if len(uniform) > 1:
         axes.plot(*zip(*uniform), color=_LINE, linewidth=1.6, alpha=0.55, zorder=2)
@@ -95,13 +95,22 @@ def plot_curve(
     figure.savefig(path)
 
 
-def _frame(
+def frame_axes(
     axes: Axes,
     points: np.ndarray,
     x_label: str,
     chance: float | None,
+    y_label: str = "mAP (%)",
 ) -> None:
-    """Limits, scale, axis labels and the chance line."""
+    """Limits, scale, axis labels and the chance line of an accuracy-cost curve.
+
+    Args:
+        axes: to be framed.
+        points: [N, 2], costs and scores that are to lie within.
+        x_label: of the axis of costs, which is logarithmic.
+        chance: score of guessing, drawn as a line.
+        y_label: of the axis of scores.
+    """
     (low_x, low_y), (high_x, high_y) = points.min(axis=0), points.max(axis=0)
     if chance is not None:
         low_y = min(low_y, chance)
@@ -114,7 +123,7 @@ def _frame(
     axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: f"{x:g}"))
     axes.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
     axes.set_xlabel(x_label, color=_INK)
-    axes.set_ylabel("mAP (%)", color=_INK)
+    axes.set_ylabel(y_label, color=_INK)
     axes.grid(color="#e6e8eb", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

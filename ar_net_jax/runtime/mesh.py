@@ -13,7 +13,7 @@ from ar_net_jax.errors import UserError
 
 Tree = Any
 # The fields of a batch that the devices need; the rest stays on the host.
-DEVICE_FIELDS = ("frames", "labels", "example_id", "epoch", "mask")
+DEVICE_FIELDS = ("frames", "labels", "example_id", "epoch", "mask", "forced_actions")
 
 
 def make_mesh() -> Mesh:

@@ -1,0 +1,96 @@
+"""Trains what a study is missing: shared first stages once, then every run, side by side."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ar_net_jax.checkpoints import holds_model
+from ar_net_jax.compare.plan import Run
+from ar_net_jax.runtime.side_by_side import Outcome, run_side_by_side
+from ar_net_jax.runtime.storage import write_whole
+from ar_net_jax.training.task import Training
+
+_SECONDS = "seconds.json"
+
+
+@dataclass
+class Trainer:
+    """Trains runs, and keeps in mind those that failed.
+
+    Attributes:
+        data_dir: the folder of the data set, for `VideoSource`.
+        compiled: where compiled programs are kept.
+        progress: whether to show bars.
+        failures: why, by name of a run that failed.
+    """
+
+    data_dir: Path
+    compiled: Path
+    progress: bool
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def train(
+        self, runs: Sequence[Run], shared: Sequence[Run], starts: Mapping[Path, Path]
+    ) -> None:
+        """Trains what is not trained yet; a run that fails leaves the others alone.
+
+        Args:
+            runs: to be trained to their end.
+            shared: runs whose first stage others start from.
+            starts: by the folder of a run, the folder of the one that it starts from.
+
+        Raises:
+            Preempted: told to stop; what was under way is saved.
+        """
+        missing = [run for run in runs if not holds_model(run.workdir / "model")]
+        needed = {starts[run.workdir] for run in missing if run.workdir in starts}
+        first = {
+            f"{run.name}, first stage": self._task(run, until=run.config.stage_order[0])
+            for run in shared
+            if run.workdir in needed
+        }
+        waiting = [run for run in missing if run.workdir in starts or run.workdir in needed]
+        # Those that wait for nothing keep the other cores busy meanwhile.
+        ready = [run for run in missing if run not in waiting]
+        outcomes = self._run({**first, **{run.name: self._task(run) for run in ready}})
+        broken = {
+            task.workdir: outcomes[name].failure
+            for name, task in first.items()
+            if outcomes[name].failure
+        }
+        for run in waiting:
+            start = starts.get(run.workdir, run.workdir)
+            if start in broken:
+                self.failures[run.name] = broken[start]
+        left = [run for run in waiting if run.name not in self.failures]
+        outcomes |= self._run({run.name: self._task(run) for run in left})
+        for run in (*ready, *left):
+            self._record(run, outcomes[run.name])
+
+    def _task(self, run: Run, until: str | None = None) -> Training:
+        title = run.name + (f", {until}" if until else "")
+        return Training(
+            title, run.config, run.workdir, self.data_dir, self.compiled, self.progress, until
+        )
+
+    def _run(self, tasks: Mapping[str, Training]) -> dict[str, Outcome]:
+        if not tasks:
+            return {}
+        print("training " + "; ".join(task.title for task in tasks.values()), flush=True)
+        return run_side_by_side(tasks, go_on=True)
+
+    def _record(self, run: Run, outcome: Outcome) -> None:
+        if outcome.failure:
+            self.failures[run.name] = outcome.failure
+            return
+        write_whole(run.workdir / _SECONDS, json.dumps({"training": round(outcome.seconds, 1)}))
+
+
+def training_seconds(run: Run) -> float | None:
+    """How long the call took that brought a run to its end; None where it has none."""
+    path = run.workdir / _SECONDS
+    if not path.exists():
+        return None
+    seconds: float = json.loads(path.read_text())["training"]
+    return seconds
