@@ -37,7 +37,8 @@ import jax.numpy as jnp
 
 from ar_net_jax import backbones
 from ar_net_jax.config.schema import require
-from ar_net_jax.costs.network import Network, Recurrence
+from ar_net_jax.costs.modules import cell_macs
+from ar_net_jax.costs.network import Network
 from ar_net_jax.errors import UserError
 from ar_net_jax.methods.base import FROZEN, MODEL, Method, Moment, Traits
 from ar_net_jax.methods.stages import StageConfig
@@ -248,7 +249,7 @@ class ListenToLook(Method[ListenToLookConfig, ListenToLookStage]):
             ),
             ATTENTION: Network(
                 path=(ATTENTION,),
-                recurrence=Recurrence(light, hidden, width, linear=((hidden, hidden),)),
+                macs=cell_macs(light, hidden) + hidden * (hidden + width),
                 heads=("query",),
             ),
         }

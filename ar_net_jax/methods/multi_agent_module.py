@@ -1,5 +1,6 @@
 """The module of MultiAgent, and what its config says of it; see `methods.multi_agent`."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -366,4 +367,4 @@ class MultiAgentModule(nn.Module):
         )
         untaken = (jnp.arange(count) >= taken)[None, :, None]
         places = jnp.where(untaken, agents.places[:, None], steps.places)
-        return store, steps.replace(places=places), taken * start.size
+        return store, dataclasses.replace(steps, places=places), taken * start.size
