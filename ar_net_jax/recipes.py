@@ -382,6 +382,37 @@ def multi_agent(config: ConfigDict) -> None:
     set_stages(config, methods.get("multi_agent").stages())
 
 
+def adafocus_v2(config: ConfigDict) -> None:
+    """AdaFocusV2: parts of 128 of 224 px, its heavy network that of the highest resolution."""
+    _glance_focus(config, "adafocus_v2")
+
+
+def uni_adafocus(config: ConfigDict) -> None:
+    """Uni-AdaFocus: 16 of 48 frames, and parts of them from 96 of 224 px on, seen at 128 px."""
+    side = _highest(config)["resolution"]
+    _glance_focus(config, "uni_adafocus", smallest=side * 3 // 7)
+    config.optimizer.weight_decay = 2e-4
+    config.data.num_frames = config.model.candidates
+
+
+def _glance_focus(config: ConfigDict, method: str, **model: Any) -> None:
+    """A method whose stages give learning rates to its parts, and none to layers by their kind."""
+    highest = _highest(config)
+    set_method(
+        config,
+        method,
+        **highest,
+        head="max_mlp",
+        dropout=0.2,
+        crop=highest["resolution"] * 4 // 7,
+        glance_backbone=config.model.policy.backbone,
+        glance_resolution=highest["resolution"],
+        **model,
+    )
+    set_stages(config, methods.get(method).stages())
+    config.optimizer.update(head_multiplier=1.0, bias_multiplier=1.0)
+
+
 def max_mlp(config: ConfigDict) -> None:
     """The head of the newer works; give it after the method."""
     config.model.head = "max_mlp"
@@ -435,6 +466,8 @@ PAPER_VARIANTS: dict[str, Variant] = {
     "listentolook": listentolook,
     "adaframe": adaframe,
     "multi_agent": multi_agent,
+    "adafocus_v2": adafocus_v2,
+    "uni_adafocus": uni_adafocus,
     "max_mlp": max_mlp,
     "resolution_only": resolution_only,
     "skipping_only": skipping_only,

@@ -19,14 +19,17 @@ from ml_collections import ConfigDict
 from ar_net_jax import recipes
 from ar_net_jax.losses import Accuracy, Efficiency, Separate, Uniform
 from ar_net_jax.methods import StageConfig
+from ar_net_jax.methods.adafocus_v2 import AdaFocusV2Rates, AdaFocusV2Stage
 from ar_net_jax.methods.adaframe import AdaFrame, AdaFrameStage
 from ar_net_jax.methods.ar_net import ARNetStage
 from ar_net_jax.methods.frameexit import EveryExit, ExitGates, FrameExitStage
+from ar_net_jax.methods.glance_focus import glance_focus_losses
 from ar_net_jax.methods.listentolook import ListenToLookStage
 from ar_net_jax.methods.liteeval import GateUsage, LiteEvalStage
 from ar_net_jax.methods.multi_agent import MultiAgent
 from ar_net_jax.methods.ocsampler import SetPolicy
 from ar_net_jax.methods.scsampler import SCSamplerStage
+from ar_net_jax.methods.uni_adafocus import UniAdaFocus, UniAdaFocusRates, UniAdaFocusStage
 
 
 def controls(config: ConfigDict) -> None:
@@ -181,6 +184,44 @@ def max_mlp(config: ConfigDict) -> None:
     config.optimizer.head_multiplier /= 10
 
 
+def adafocus_v2(config: ConfigDict) -> None:
+    """Parts of 24 px; one stage as long as the others' together."""
+    recipes.adafocus_v2(config)
+    config.model.update(
+        crop=24,
+        glance_resolution=32,
+        steps=8,
+        policy_width=16,
+        policy_hidden=64,
+    )
+    # No part is trained already, so all learn at one rate, but for the classifier of thousands of
+    # inputs: ten times the published learning rate would be far too much for it.
+    rates = AdaFocusV2Rates(policy=1.0, glance=1.0, classifier=0.2)
+    stage = AdaFocusV2Stage(losses=glance_focus_losses(), rates=rates, **ONE_STAGE)
+    recipes.set_stages(config, {"train": stage})
+
+
+def uni_adafocus(config: ConfigDict) -> None:
+    """Four of the eight frames are glanced at, and parts of two seen at 24 px."""
+    recipes.uni_adafocus(config)
+    config.data.num_frames = 8
+    config.model.update(
+        crop=24,
+        glance_resolution=32,
+        candidates=8,
+        glances=4,
+        focuses=2,
+        smallest=20,
+        spatial_hidden=16,
+        temporal_hidden=16,
+    )
+    rates = UniAdaFocusRates(
+        spatial=1.0, temporal=1.0, glance=1.0, glance_classifier=0.2, focus_classifier=0.2
+    )
+    stage = UniAdaFocusStage(losses=UniAdaFocus.usual_losses("joint"), rates=rates, **ONE_STAGE)
+    recipes.set_stages(config, {"train": stage})
+
+
 def quick(config: ConfigDict) -> None:
     """Few videos, one epoch a stage: shows the path, not the result."""
     config.data.embedded.update(train=40, validation=32, test=32)
@@ -204,6 +245,8 @@ VARIANTS: dict[str, recipes.Variant] = {
     "listentolook": listentolook,
     "adaframe": adaframe,
     "multi_agent": multi_agent,
+    "adafocus_v2": adafocus_v2,
+    "uni_adafocus": uni_adafocus,
     "max_mlp": max_mlp,
     "resolution_only": recipes.resolution_only,
     "skipping_only": recipes.skipping_only,
@@ -248,6 +291,15 @@ FINETUNE = ARNetStage(
     decisions="argmax",
     routing="routed",
 )
+
+
+# For methods that are trained from end to end at once, as long as AR-Net's three stages.
+ONE_STAGE: dict[str, Any] = {
+    "epochs": 80,
+    "learning_rate": 0.02,
+    "schedule": "cosine",
+    "warmup_epochs": 0.5,
+}
 
 
 def get_config(variants: str = "") -> ConfigDict:

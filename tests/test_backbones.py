@@ -327,3 +327,22 @@ def test_compiled_bfloat16_is_what_is_computed_step_by_step(name):
     expected = backbone.apply(variables, frames)
     found = jax.jit(backbone.apply)(variables, frames)
     np.testing.assert_allclose(found, expected, atol=0.02 * float(jnp.max(expected)))
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet8_tiny", pytest.param("mobilenet_v2_0.35", marks=pytest.mark.slow)]
+)
+def test_features_are_the_mean_over_the_last_map(name: str) -> None:
+    backbone = backbones.get(name)
+    module, x = backbone.module(), np.random.default_rng(0).normal(size=(2, 40, 40, 3))
+    variables = jax.jit(module.init)(jax.random.key(0), np.float32(x))
+    found = jax.jit(lambda v, x: (module.apply(v, x, method="feature_map"), module.apply(v, x)))
+    maps, features = found(variables, np.float32(x))
+    side = backbones.map_side(name, 40)
+    assert maps.shape == (2, side, side, backbone.features)
+    np.testing.assert_allclose(features, np.mean(maps, axis=(1, 2)), rtol=1e-5, atol=1e-6)
+
+
+def test_a_map_that_is_not_there_is_refused_with_those_that_have_one() -> None:
+    with pytest.raises(UserError, match="'convnext_tiny' gives no feature map; .*resnet50"):
+        backbones.map_side("convnext_tiny", 64)

@@ -43,6 +43,16 @@ CONFIG = {
     "log_every": 1,
 }
 LONG = JOINT | {"epochs": 6}
+GLANCE = {
+    "num_classes": 3,
+    "backbone": "resnet8_tiny",
+    "resolution": 24,
+    "crop": 16,
+    "glance_backbone": "resnet8_tiny",
+    "glance_resolution": 16,
+}
+FOCUS_LOSSES = ("every_step", "glance", "focus")
+UNI_LOSSES = (*FOCUS_LOSSES, "when_to_focus", "where_to_focus", "large_parts")
 # What of a config each method has of its own: at least one stage of each kind that it trains.
 METHODS: dict[str, dict[str, Any]] = {
     "ar_net": {
@@ -65,6 +75,15 @@ METHODS: dict[str, dict[str, Any]] = {
             "classify": JOINT | {"losses": {"every_exit": {}}},
             "gate": JOINT | {"losses": {"exit_gates": {"beta": 0.3}}, "select": "last"},
         },
+    },
+    # So do policies and classifiers here.
+    "adafocus_v2": {
+        "model": GLANCE | {"steps": 3, "policy_width": 4, "policy_hidden": 8},
+        "stages": {"train": JOINT | {"losses": dict.fromkeys(FOCUS_LOSSES, {})}},
+    },
+    "uni_adafocus": {
+        "model": GLANCE | {"candidates": 4, "glances": 3, "focuses": 2, "smallest": 12},
+        "stages": {"train": JOINT | {"losses": dict.fromkeys(UNI_LOSSES, {})}},
     },
 }
 

@@ -21,6 +21,7 @@ from ar_net_jax.evaluation.comparison import role_of
 from ar_net_jax.experiment import Config
 from ar_net_jax.losses import Accuracy
 from ar_net_jax.methods import Method, ModelConfig, Network, Prediction
+from ar_net_jax.methods.adafocus_v2 import AdaFocusV2, AdaFocusV2Config
 from ar_net_jax.methods.adaframe import AdaFrame, AdaFrameConfig
 from ar_net_jax.methods.ar_net import ARNet, ARNetConfig
 from ar_net_jax.methods.base import FROZEN, MODEL
@@ -35,6 +36,8 @@ from ar_net_jax.methods.multi_scale import MultiScale, MultiScaleConfig
 from ar_net_jax.methods.ocsampler import OCSampler, OCSamplerConfig
 from ar_net_jax.methods.random_policy import RandomPolicy, RandomPolicyConfig
 from ar_net_jax.methods.scsampler import SCSampler, SCSamplerConfig
+from ar_net_jax.methods.uni_adafocus import UniAdaFocus
+from ar_net_jax.methods.uni_adafocus_module import UniAdaFocusConfig
 from ar_net_jax.methods.uniform import Uniform, UniformConfig
 from ar_net_jax.modules.frame_runner import Mode
 from ar_net_jax.modules.policy import PolicyConfig
@@ -54,6 +57,8 @@ LOOKS = MANY | {
     "policy": dataclasses.replace(POLICY, resolution=20, is_action=False),
 }
 HIDDEN = MANY | {"policy": dataclasses.replace(POLICY, lowest_head="hidden")}
+GLANCE = ONE | {"crop": 16, "glance_backbone": "resnet8_tiny", "glance_resolution": 24}
+ADAFOCUS = AdaFocusV2Config(**GLANCE, steps=2, policy_width=4, policy_hidden=8)
 METHODS: dict[str, Method] = {
     "ar_net": ARNet(ARNetConfig(**MANY)),
     "ar_net, hidden": ARNet(ARNetConfig(**HIDDEN)),
@@ -105,6 +110,11 @@ METHODS: dict[str, Method] = {
         )
     ),
     "multi_agent": MultiAgent(MultiAgentConfig(**ONE, agents=2, steps=2, hidden_size=6)),
+    "adafocus_v2": AdaFocusV2(ADAFOCUS),
+    "uni_adafocus": UniAdaFocus(
+        UniAdaFocusConfig(**GLANCE, smallest=12, candidates=3, glances=2, focuses=2, draws=4)
+    ),
+    "adafocus_v2, exit": AdaFocusV2(dataclasses.replace(ADAFOCUS, exit=(0.9,))),
 }
 each = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
 

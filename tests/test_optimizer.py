@@ -131,6 +131,26 @@ def test_steps_are_pytorchs(parts: dict[str, str], frozen: tuple[str, ...]) -> N
     assert not any(jax.tree.leaves(unchanged["backbone_0"]))
 
 
+def test_a_rate_of_its_own_scales_the_steps_of_a_part() -> None:
+    params, gradients = _random(0), [_random(1, 0.05)]
+
+    def moved(factor: float) -> Any:
+        optimizer = make_optimizer(
+            CONFIG,
+            optax.constant_schedule(0.1),
+            params,
+            part_of=lambda path: "model",
+            heads=HEADS,
+            rate_of=lambda path: factor if path[0] == "policy" else 1.0,
+        )
+        new = _run(optimizer, params, gradients)
+        return jax.tree.map(lambda a, b: np.asarray(a) - np.float32(b), new, params)
+
+    plain, scaled = moved(1.0), moved(0.25)
+    expected = {**plain, "policy": jax.tree.map(lambda x: 0.25 * x, plain["policy"])}
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), scaled, expected)
+
+
 def _names_by_group(method: Method) -> dict[str, dict[tuple[str, ...], tuple[int, ...]]]:
     """Shape of every parameter of a real model, by group and path."""
     stage = ARNetStage("separate", train_policy_features=True)

@@ -39,8 +39,12 @@ def _shrunk(config: Config, *, keep_backbones: bool = False) -> Config:
         model["hidden_size"] = 8
     if "resolution" in model:
         model["resolution"] = 24
-    if "sampler_resolution" in model:
-        model["sampler_resolution"] = 16
+    for field in ("sampler_resolution", "glance_resolution", "crop"):
+        if field in model:
+            model[field] = 16
+    for field in ("policy_hidden", "spatial_hidden", "temporal_hidden", "smallest"):
+        if field in model:
+            model[field] = 8
     if "preview_resolution" in model:
         model.update(preview_resolution=16, attention_width=8)
     if "resolutions" in model:
@@ -52,7 +56,7 @@ def _shrunk(config: Config, *, keep_backbones: bool = False) -> Config:
             policy["backbone"] = tiny
             model["backbones"] = (tiny,) * len(model["backbones"])
     if not keep_backbones:
-        for field in ("backbone", "sampler_backbone", "preview_backbone"):
+        for field in ("backbone", "sampler_backbone", "preview_backbone", "glance_backbone"):
             if field in model:
                 model[field] = tiny
     values["pretrained"]["weights"] = {}

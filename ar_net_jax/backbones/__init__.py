@@ -10,6 +10,9 @@ import functools
 import importlib.metadata
 import re
 
+import jax
+import jax.numpy as jnp
+
 from ar_net_jax.backbones import (
     convnext,
     efficientnet,
@@ -32,6 +35,7 @@ __all__ = [
     "conv",
     "get",
     "global_average",
+    "map_side",
     "names",
     "register",
     "run_block",
@@ -79,6 +83,29 @@ def get(name: str) -> Backbone:
         f"unknown backbone {name!r}: {hint}Known are {', '.join(known)}, "
         "and mobilenet_v2_W with a width multiplier W, such as mobilenet_v2_0.35."
     )
+
+
+@functools.cache
+def map_side(name: str, resolution: int) -> int:
+    """Side h of a backbone's last map [N, h, h, D] on frames of a side in pixels.
+
+    Raises:
+        UserError: no backbone has that name, or it has no such map.
+    """
+    module = get(name).module()
+    if not hasattr(module, "feature_map"):
+        having = [known for known in _REGISTERED if hasattr(get(known).module(), "feature_map")]
+        raise UserError(
+            f"backbone {name!r} gives no feature map; choose one of {', '.join(having)}"
+        )
+
+    def run(key: jax.Array, frame: jax.Array) -> jax.Array:
+        found: jax.Array = module.init_with_output(key, frame, method="feature_map")[0]
+        return found
+
+    frame = jax.ShapeDtypeStruct((1, resolution, resolution, 3), jnp.float32)
+    side: int = jax.eval_shape(run, jax.eval_shape(jax.random.key, 0), frame).shape[1]
+    return side
 
 
 def register(backbone: Backbone) -> Backbone:

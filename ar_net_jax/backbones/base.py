@@ -102,6 +102,9 @@ class Backbone(abc.ABC):
         the N frames are N / T videos one after the other, by default 1; and `frame_mask`, bool [N],
         False on padding at the end of a video, which no other frame may see, or None.
 
+        Where the features are the mean over a last map, a method `feature_map` of the same
+        signature gives that map, [N, h, w, D]; methods that look where something is need it.
+
         Args:
             dtype: of the computation; parameters are float32 always.
             padding: rule of the convolutions, where the backbone has several.

@@ -239,9 +239,13 @@ class MBConvNet(nn.Module):
     dtype: DTypeLike = jnp.float32
     remat: bool = False
 
-    @nn.compact
     def __call__(self, x: Array, *, train: bool = False, keys: Array | None = None) -> Array:
-        """Computes pooled features.
+        """Pooled features float32 [N, D]; args as in `feature_map`."""
+        return global_average(self.feature_map(x, train=train, keys=keys))
+
+    @nn.compact
+    def feature_map(self, x: Array, *, train: bool = False, keys: Array | None = None) -> Array:
+        """Computes the map that is pooled.
 
         Args:
             x: normalised frames [N, H, W, 3].
@@ -249,7 +253,7 @@ class MBConvNet(nn.Module):
             keys: typed PRNG keys [N] for stochastic depth; None, or `train` unset, drops nothing.
 
         Returns:
-            float32 [N, D].
+            [N, h, w, D] in the type of the computation.
         """
         spec = self.spec
         norm = partial(batch_norm, train=train, dtype=self.dtype, **norm_settings(self.norm))
@@ -286,8 +290,8 @@ class MBConvNet(nn.Module):
             )
             x = run_block(block, x, remat=self.remat, train=train, keys=keys)
         x = conv(spec.features, 1, dtype=self.dtype, name="conv_head")(x)
-        x = spec.activation(norm(name="bn1")(x))
-        return global_average(x)
+        activated: Array = spec.activation(norm(name="bn1")(x))
+        return activated
 
 
 # A block's layers in order: kind, name here.

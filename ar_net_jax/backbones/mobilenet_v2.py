@@ -104,7 +104,6 @@ class MobileNetV2(nn.Module):
     remat: bool = False
     shift_div: int = 0
 
-    @nn.compact
     def __call__(
         self,
         x: Array,
@@ -114,7 +113,23 @@ class MobileNetV2(nn.Module):
         num_frames: int = 1,
         frame_mask: Array | None = None,
     ) -> Array:
-        """Computes pooled features.
+        """Pooled features float32 [N, D]; args as in `feature_map`."""
+        found = self.feature_map(
+            x, train=train, keys=keys, num_frames=num_frames, frame_mask=frame_mask
+        )
+        return global_average(found)
+
+    @nn.compact
+    def feature_map(
+        self,
+        x: Array,
+        *,
+        train: bool = False,
+        keys: Array | None = None,
+        num_frames: int = 1,
+        frame_mask: Array | None = None,
+    ) -> Array:
+        """Computes the map that is pooled.
 
         Args:
             x: normalised frames [N, H, W, 3].
@@ -124,7 +139,7 @@ class MobileNetV2(nn.Module):
             frame_mask: bool [N], likewise.
 
         Returns:
-            float32 [N, D].
+            [N, h, w, D] in the type of the computation.
         """
         del keys
         shift = shift_of(self.shift_div, num_frames, frame_mask)
@@ -145,7 +160,7 @@ class MobileNetV2(nn.Module):
                 index += 1
         x = conv(feature_width(width), 1, dtype=self.dtype, name=f"features_{index}_0")(x)
         x = nn.relu6(batch_norm(train=train, dtype=self.dtype, name=f"features_{index}_1")(x))
-        return global_average(x)
+        return x
 
 
 @dataclasses.dataclass(frozen=True)

@@ -106,7 +106,6 @@ class ResNet(nn.Module):
     remat: bool = False
     shift_div: int = 0
 
-    @nn.compact
     def __call__(
         self,
         x: Array,
@@ -116,7 +115,23 @@ class ResNet(nn.Module):
         num_frames: int = 1,
         frame_mask: Array | None = None,
     ) -> Array:
-        """Computes pooled features.
+        """Pooled features float32 [N, D]; args as in `feature_map`."""
+        found = self.feature_map(
+            x, train=train, keys=keys, num_frames=num_frames, frame_mask=frame_mask
+        )
+        return global_average(found)
+
+    @nn.compact
+    def feature_map(
+        self,
+        x: Array,
+        *,
+        train: bool = False,
+        keys: Array | None = None,
+        num_frames: int = 1,
+        frame_mask: Array | None = None,
+    ) -> Array:
+        """Computes the map that is pooled.
 
         Args:
             x: normalised frames [N, H, W, 3].
@@ -126,7 +141,7 @@ class ResNet(nn.Module):
             frame_mask: bool [N], likewise.
 
         Returns:
-            float32 [N, D].
+            [N, h, w, D] in the type of the computation.
         """
         del keys
         shift = shift_of(self.shift_div, num_frames, frame_mask)
@@ -147,7 +162,7 @@ class ResNet(nn.Module):
                     name=f"layer{stage}_{i}",
                 )
                 x = run_block(block, x, remat=self.remat, train=train, shift=shift)
-        return global_average(x)
+        return x
 
 
 @dataclasses.dataclass(frozen=True)

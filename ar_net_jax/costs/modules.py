@@ -20,6 +20,7 @@ from ar_net_jax.backbones.base import Counted
 from ar_net_jax.config.model import CONVENTIONS
 from ar_net_jax.costs.counting import count_macs
 from ar_net_jax.errors import UserError
+from ar_net_jax.modules.recurrence import cell_macs
 
 
 @functools.cache
@@ -112,17 +113,6 @@ def lstm_gflops(feature_dim: int, hidden: int, num_actions: int, convention: str
     if convention == "paper":
         return 2 * feature_dim**2 / 1e9
     return (cell_macs(feature_dim, hidden) + hidden * num_actions) / 1e9
-
-
-def cell_macs(inputs: int, hidden: int, gates: int = 4) -> int:
-    """Multiply-accumulates of one step of a recurrent cell.
-
-    Args:
-        inputs: width of its input.
-        hidden: its units.
-        gates: 4 of an LSTM, 3 of a GRU.
-    """
-    return gates * hidden * (inputs + hidden)
 
 
 def check_convention(convention: str) -> None:

@@ -88,6 +88,7 @@ def make_inference(
     chunks: Chunks | None = None,
     mesh: Mesh | None = None,
     platform: str | None = None,
+    random_crops: bool = False,
 ) -> Inference:
     """The jitted inference of a model.
 
@@ -98,6 +99,7 @@ def make_inference(
         chunks: sizes of chunk for every network; measured ones for the platform by default.
         mesh: devices to split the batch over, with the axis `data`; None for one device.
         platform: that it is compiled for, as JAX names it; the present one by default.
+        random_crops: draw by the request's keys what a method with the trait `crops` decides.
 
     Returns:
         A function (variables, request, cost_penalty) -> `Result`. The penalty is a float scalar,
@@ -114,7 +116,7 @@ def make_inference(
     def infer(variables: Any, request: Request, cost_penalty: Array) -> Result:
         offset = method.penalty_offset(cost_penalty)
         decide = _decide(policy, offset, request.forced_actions)
-        mode = Mode(keys=request.keys, decide=decide, chunks=plan)
+        mode = Mode(keys=request.keys, decide=decide, chunks=plan, random_crops=random_crops)
         prediction = module.apply(variables, request.frames, mode, frame_mask=request.frame_mask)
         return _result(method, cast(Prediction, prediction), request)
 

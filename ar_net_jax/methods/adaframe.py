@@ -38,7 +38,6 @@ import jax
 from jax.sharding import Mesh
 
 from ar_net_jax import backbones
-from ar_net_jax.costs.modules import cell_macs
 from ar_net_jax.costs.network import Network
 from ar_net_jax.errors import UserError
 from ar_net_jax.losses import Accuracy, Loss
@@ -58,6 +57,7 @@ from ar_net_jax.methods.timed_parts import TimedPart
 from ar_net_jax.methods.uniform import network_name
 from ar_net_jax.modules.frame_runner import Mode, mask_or_ones
 from ar_net_jax.modules.prediction import Prediction
+from ar_net_jax.modules.recurrence import cell_macs
 from ar_net_jax.ops.actions import Choices
 
 Array = jax.Array

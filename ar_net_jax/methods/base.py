@@ -54,6 +54,8 @@ class Traits:
             cheaper by an offset.
         streams: it can take a video frame by frame.
         draws: evaluation draws at random, by keys.
+        crops: it decides which part of a frame a network sees. The control for that is
+            `Mode.random_crops`, beside `Method.control_actions` for other decisions.
         reference: comparisons hold other methods against it, at several numbers of frames.
     """
 
@@ -61,6 +63,7 @@ class Traits:
     steerable: bool = False
     streams: bool = False
     draws: bool = False
+    crops: bool = False
     reference: bool = False
 
 
@@ -142,6 +145,18 @@ class Method(abc.ABC, Generic[C, S]):
         """GFLOPs of a frame spent in each choice, float64 [A]; see `costs.choice_gflops`."""
         convention = convention or self.config.gflops_convention
         return choice_gflops(self.networks(), self.choices, convention, **kwargs)
+
+    def main_network(self) -> Network:
+        """What Uniform beside the method is made of: its classifier of the highest resolution.
+
+        Raises:
+            UserError: the method has no network that takes frames.
+        """
+        networks = [network for network in self.networks().values() if network.backbone]
+        classifiers = [network for network in networks if network.outputs]
+        if not networks:
+            raise UserError(f"method '{self.name}' has no network that takes frames")
+        return max(classifiers or networks, key=lambda network: network.resolution)
 
     def backbone_modules(self) -> dict[str, Network]:
         """The networks that are backbones, by the name of their module: what weights are given for.
@@ -240,6 +255,15 @@ class Method(abc.ABC, Generic[C, S]):
         if stage.objective == "joint":
             return MODEL
         return path[0] if path[0] in self.separate_parts(stage) else FROZEN
+
+    def rate_of(self, stage: S, path: tuple[str, ...]) -> float:
+        """A factor of a parameter's learning rate, beside that of its group.
+
+        Args:
+            stage: the stage.
+            path: names from the root to the parameter.
+        """
+        return 1.0
 
     def training_mode(self, stage: S, keys: Array, moment: Moment) -> Mode:
         """The mode of a training step.

@@ -37,7 +37,6 @@ import jax.numpy as jnp
 
 from ar_net_jax import backbones
 from ar_net_jax.config.schema import require
-from ar_net_jax.costs.modules import cell_macs
 from ar_net_jax.costs.network import Network
 from ar_net_jax.errors import UserError
 from ar_net_jax.methods.base import FROZEN, MODEL, Method, Moment, Traits
@@ -48,6 +47,7 @@ from ar_net_jax.modules.frame_runner import EVALUATION, Mode, mask_or_ones, run_
 from ar_net_jax.modules.heads import check_backbone, frame_classifier
 from ar_net_jax.modules.prediction import Decisions, Prediction
 from ar_net_jax.modules.query_attention import Attended, QueryAttention
+from ar_net_jax.modules.recurrence import cell_macs
 from ar_net_jax.ops.actions import Choices
 from ar_net_jax.ops.decide import Forced
 

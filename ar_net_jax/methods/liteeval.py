@@ -36,7 +36,6 @@ import jax.numpy as jnp
 
 from ar_net_jax import backbones
 from ar_net_jax.config.schema import require
-from ar_net_jax.costs.modules import cell_macs
 from ar_net_jax.costs.network import Network
 from ar_net_jax.losses import Accuracy, Loss, LossContext, Separate, batch_usage
 from ar_net_jax.methods.base import FROZEN, Method, Moment, Traits
@@ -54,6 +53,7 @@ from ar_net_jax.methods.uniform import network_name
 from ar_net_jax.modules.frame_runner import Mode
 from ar_net_jax.modules.gated_recurrence import OPEN
 from ar_net_jax.modules.prediction import Prediction
+from ar_net_jax.modules.recurrence import cell_macs
 from ar_net_jax.ops.actions import Choices
 from ar_net_jax.ops.decide import GumbelSample
 from ar_net_jax.ops.gumbel import MAX_TEMPERATURE, MIN_TEMPERATURE

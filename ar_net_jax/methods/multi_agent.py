@@ -32,7 +32,6 @@ from typing import Any
 import jax
 
 from ar_net_jax import backbones
-from ar_net_jax.costs.modules import cell_macs
 from ar_net_jax.costs.network import Network
 from ar_net_jax.errors import UserError
 from ar_net_jax.losses import Accuracy, Loss
@@ -49,6 +48,7 @@ from ar_net_jax.methods.multi_agent_module import (
 from ar_net_jax.methods.stages import Objective, StageConfig
 from ar_net_jax.methods.uniform import network_name
 from ar_net_jax.modules.frame_runner import Mode
+from ar_net_jax.modules.recurrence import cell_macs
 from ar_net_jax.ops.actions import Choices
 
 Array = jax.Array

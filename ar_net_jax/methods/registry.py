@@ -6,6 +6,7 @@ from typing import Any
 
 from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.errors import UserError
+from ar_net_jax.methods.adafocus_v2 import AdaFocusV2
 from ar_net_jax.methods.adaframe import AdaFrame
 from ar_net_jax.methods.ar_net import ARNet
 from ar_net_jax.methods.base import Method
@@ -18,6 +19,7 @@ from ar_net_jax.methods.multi_scale import MultiScale
 from ar_net_jax.methods.ocsampler import OCSampler
 from ar_net_jax.methods.random_policy import RandomPolicy
 from ar_net_jax.methods.scsampler import SCSampler
+from ar_net_jax.methods.uni_adafocus import UniAdaFocus
 from ar_net_jax.methods.uniform import Uniform
 
 ENTRY_POINTS = "ar_net_jax.methods"
@@ -36,6 +38,8 @@ _CLASSES: tuple[type[Method[Any, Any]], ...] = (
     ListenToLook,
     AdaFrame,
     MultiAgent,
+    AdaFocusV2,
+    UniAdaFocus,
 )
 _METHODS = {cls.name: cls for cls in _CLASSES}
 _SHIPPED = tuple(_METHODS)

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.config.schema import require
 from ar_net_jax.costs.network import Network
-from ar_net_jax.errors import UserError
 from ar_net_jax.methods.base import Method, Traits, Tree
 from ar_net_jax.methods.released import (
     LITE,
@@ -163,12 +162,12 @@ def uniform_of(method: Method[Any, Any], network: str = "") -> Uniform:
 
     Args:
         method: the method under its configuration.
-        network: the network's name; by default the classifier of the highest resolution.
+        network: the network's name; by default the method's main one.
 
     Raises:
         UserError: the method has no network that takes frames.
     """
-    chosen = method.networks()[network] if network else _highest(method)
+    chosen = method.networks()[network] if network else method.main_network()
     shared = {field.name: getattr(method.config, field.name) for field in fields(ModelConfig)}
     config = UniformConfig(**shared, backbone=chosen.backbone, resolution=chosen.resolution)
     return Uniform(config)
@@ -193,11 +192,3 @@ def cut_out(method: Method[Any, Any], network: str, variables: Tree) -> Tree:
         return {_MODULE: parts | ({"head": heads[0]} if heads else {})}
 
     return {kind: take(tree) for kind, tree in variables.items()}
-
-
-def _highest(method: Method[Any, Any]) -> Network:
-    networks = [network for network in method.networks().values() if network.backbone]
-    classifiers = [network for network in networks if network.outputs]
-    if not networks:
-        raise UserError(f"method '{method.name}' has no network that takes frames")
-    return max(classifiers or networks, key=lambda network: network.resolution)

@@ -1,6 +1,7 @@
 """A per-frame network over the frames of videos, in the form of execution that is asked for."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import flax.linen as nn
@@ -14,6 +15,7 @@ from ar_net_jax.ops.rng import per_frame_keys
 from ar_net_jax.ops.routing import Chunks, run_selected
 
 Array = jax.Array
+Tree = Any
 
 
 @flax.struct.dataclass
@@ -26,6 +28,8 @@ class Mode:
             `train` is on.
         keys: one key per video [B], needed when `train` is on or decisions are drawn.
         decide: how actions follow from the logits of a decision head.
+        random_crops: draw uniformly, by `keys`, which part of a frame a network sees, where the
+            method would decide it: what its decision has to beat.
         chunks: sizes of chunk, descending, by network. Given, the routed form computes chosen
             frames only (evaluation); None asks for the masked form.
     """
@@ -34,6 +38,7 @@ class Mode:
     frozen: tuple[str, ...] = flax.struct.field(pytree_node=False, default=())
     keys: Array | None = None
     decide: Decide[Any] = flax.struct.field(default_factory=Argmax)
+    random_crops: bool = flax.struct.field(pytree_node=False, default=False)
     chunks: Mapping[str, Chunks] | None = flax.struct.field(pytree_node=False, default=None)
 
     def trains(self, module: str) -> bool:
@@ -101,23 +106,52 @@ def run_on_frames(
         float32 [B, T, D], in the routed form zero where not selected; and the number of frames
         computed, int32 scalar.
     """
-    batch, length = frames.shape[:2]
-    flat = flatten_frames(frames)
+    prepare = functools.partial(
+        prepare_frames, size=size, resize=resize, normalisation=network.normalisation
+    )
+    return run_prepared(network, prepare, frames, selected, mode, name=name, method=method)
+
+
+def run_prepared(
+    network: nn.Module,
+    prepare: Callable[[Tree], Array],
+    inputs: Tree,
+    selected: Array,
+    mode: Mode,
+    *,
+    name: str,
+    method: str = "__call__",
+) -> tuple[Array, Array]:
+    """Runs a network on what is made of frames: on all, or in the routed form on selected ones.
+
+    Args:
+        network: as in `run_on_frames`.
+        prepare: from the inputs of N frames, [N, ...] each, to the network's float32
+            [N, size, size, 3]; in the routed form it too runs on selected ones only.
+        inputs: a tree of arrays [B, T, ...].
+        selected: bool [B, T], what the routed form computes.
+        mode: training behaviour and keys, and the form of execution.
+        name: of the network, in `mode.chunks`.
+        method: of the network.
+
+    Returns:
+        As `run_on_frames`.
+    """
+    batch, length = selected.shape
+    flat = jax.tree.map(flatten_frames, inputs)
     videos: dict[str, Any] = {}
     if not getattr(network, "per_frame", True):
         videos = {"num_frames": length, "frame_mask": selected.reshape(-1)}
     if mode.chunks is None or videos:
         assert network.name is not None  # A bound module has one.
-        keys = mode.frame_keys(network.name, length)
-        x = prepare_frames(flat, size, resize, network.normalisation)
-        result = getattr(network, method)(x, train=mode.trains(network.name), keys=keys, **videos)
-        return result.reshape(batch, length, -1), jnp.asarray(flat.shape[0], jnp.int32)
+        keys, trains = mode.frame_keys(network.name, length), mode.trains(network.name)
+        result = getattr(network, method)(prepare(flat), train=trains, keys=keys, **videos)
+        return result.reshape(batch, length, -1), jnp.asarray(batch * length, jnp.int32)
     # A loop's body must not touch the surrounding module, so it gets a stateless copy.
     module, variables = network.unbind()
 
-    def run(chunk: Array) -> Array:
-        x = prepare_frames(chunk, size, resize, network.normalisation)
-        return cast(Array, module.apply(variables, x, method=method))
+    def run(chunk: Tree) -> Array:
+        return cast(Array, module.apply(variables, prepare(chunk), method=method))
 
     result, computed = run_selected(run, flat, selected.reshape(-1), mode.chunks[name])
     return result.reshape(batch, length, -1), computed

@@ -45,3 +45,26 @@ class GRUCell(nn.Module):
         update = nn.sigmoid(z_in + z_rec)
         new = jnp.tanh(n_in + nn.sigmoid(r_in + r_rec) * n_rec)
         return (1 - update) * new + update * hidden
+
+    def unroll(self, features: Array, hidden: Array, selected: Array) -> tuple[Array, Array]:
+        """Steps over frames; one that is not selected leaves the state as it was.
+
+        Args:
+            features: float32 [B, T, D].
+            hidden: float32 [B, H], before the first frame.
+            selected: bool [B, T].
+
+        Returns:
+            The states after each frame, float32 [B, T, H], and the last of them.
+        """
+
+        def step(cell: GRUCell, state: Array, given: tuple[Array, Array]) -> tuple[Array, Array]:
+            projected, seen = given
+            state = jnp.where(seen[:, None], cell.step(state, projected), state)
+            return state, state
+
+        scan = nn.scan(
+            step, variable_broadcast="params", split_rngs={"params": False}, in_axes=1, out_axes=1
+        )
+        last, states = scan(self, hidden, (self.project(features), selected))
+        return states, last

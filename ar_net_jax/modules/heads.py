@@ -221,6 +221,16 @@ class FrameClassifier(nn.Module):
         """Logits float32 [B, C] of embeddings' maximum float32 [B, HEAD_WIDTH]."""
         return self.head(maximum)
 
+    def map_rows(
+        self, frames: Array, *, train: bool = False, keys: Array | None = None, **videos: Any
+    ) -> Array:
+        """The map that is pooled to features, laid out in a row: float32 [N, h * w * D].
+
+        Of a backbone that has one, see `Backbone.module`; args as of a call.
+        """
+        found = self.backbone.feature_map(frames, train=train, keys=keys, **videos)
+        return found.reshape(found.shape[0], -1).astype(jnp.float32)
+
     def features(
         self, frames: Array, *, train: bool = False, keys: Array | None = None, **videos: Any
     ) -> Array:

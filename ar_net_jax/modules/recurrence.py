@@ -14,6 +14,17 @@ from ar_net_jax.modules.heads import matmul
 Array = jax.Array
 
 
+def cell_macs(inputs: int, hidden: int, gates: int = 4) -> int:
+    """Multiply-accumulates of one step of a recurrent cell.
+
+    Args:
+        inputs: width of its input.
+        hidden: its units.
+        gates: 4 of an LSTM, 3 of a GRU.
+    """
+    return gates * hidden * (inputs + hidden)
+
+
 @flax.struct.dataclass
 class LSTMState:
     """Hidden state and cell of a layer, float32 [B, H] each."""

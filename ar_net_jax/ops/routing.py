@@ -7,12 +7,14 @@ the gradient of the video's logits reaches the policy through the one-hot weight
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 Array = jax.Array
 Chunks = tuple[int, ...]
+Tree = Any
 
 
 def masked_average(frame_logits: Array, weights: Array) -> Array:
@@ -35,7 +37,7 @@ def masked_average(frame_logits: Array, weights: Array) -> Array:
 
 
 def run_selected(
-    network: Callable[[Array], Array], frames: Array, selected: Array, chunks: Chunks
+    network: Callable[[Tree], Array], frames: Tree, selected: Array, chunks: Chunks
 ) -> tuple[Array, Array]:
     """Runs a network on the selected frames and on no others, within one compiled program.
 
@@ -46,7 +48,7 @@ def run_selected(
 
     Args:
         network: [n, ...] frames to float32 [n, D]; compiled once for each size of chunk.
-        frames: [N, ...].
+        frames: [N, ...], or a tree of such arrays, of which the network gets the same rows.
         selected: bool [N].
         chunks: sizes of chunk, descending.
 
@@ -54,19 +56,20 @@ def run_selected(
         float32 [N, D], zeros where not selected; and how many rows were computed, the filling of
         last chunks included (int32 scalar, counted by the loops themselves).
     """
-    total = frames.shape[0]
+    total = selected.shape[0]
     if isinstance(total, int):  # Not so in an export with a symbolic batch.
         chunks = tuple(dict.fromkeys(min(size, total) for size in chunks))
     count = jnp.sum(selected, dtype=jnp.int32)
     order = jnp.argsort(~selected, stable=True).astype(jnp.int32)
     # A last chunk may reach beyond the end; frame 0 fills it.
     reach = jnp.concatenate([order, jnp.zeros(chunks[0], jnp.int32)])
-    row = jax.eval_shape(network, jax.ShapeDtypeStruct((1, *frames.shape[1:]), frames.dtype))
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), frames)
+    row = jax.eval_shape(network, one)
 
     def take(state: tuple[Array, Array, Array], size: int) -> tuple[Array, Array, Array]:
         done, computed, found = state
         index = jax.lax.dynamic_slice(reach, (done,), (size,))
-        result = network(jnp.take(frames, index, axis=0))
+        result = network(jax.tree.map(lambda x: jnp.take(x, index, axis=0), frames))
         found = jax.lax.dynamic_update_slice(found, result.astype(jnp.float32), (done, 0))
         return done + size, computed + size, found
 

@@ -52,6 +52,7 @@ def make_optimizer(
     params: Mapping[str, Any],
     part_of: Callable[[tuple[str, ...]], str],
     heads: frozenset[tuple[str, ...]],
+    rate_of: Callable[[tuple[str, ...]], float] = lambda path: 1.0,
 ) -> optax.GradientTransformation:
     """Builds the optimizer of a stage.
 
@@ -65,6 +66,7 @@ def make_optimizer(
         part_of: from a parameter's path to the part it belongs to. Each part is clipped by its
             own gradient norm; `FROZEN` is not trained.
         heads: paths of the Linear layers, which train at the head's learning rate.
+        rate_of: from a parameter's path to a factor of its learning rate, beside its group's.
     """
     groups = parameter_groups(params, heads)
     multipliers = {
@@ -77,6 +79,9 @@ def make_optimizer(
     parts = jax.tree_util.tree_map_with_path(
         lambda path, _: part_of(tuple(k.key for k in path)), params
     )
+    factors = jax.tree_util.tree_map_with_path(
+        lambda path, group: multipliers[group] * rate_of(tuple(k.key for k in path)), groups
+    )
 
     def transform() -> optax.GradientTransformation:
         return optax.chain(
@@ -88,7 +93,7 @@ def make_optimizer(
             optax.trace(decay=config.momentum),
             optax.stateless(
                 lambda updates, _: jax.tree.map(
-                    lambda u, g: u * multipliers[g], updates, _like(updates, groups)
+                    lambda u, factor: u * factor, updates, _like(updates, factors)
                 )
             ),
             optax.scale_by_learning_rate(schedule),

@@ -69,6 +69,7 @@ def build_program(
         params,
         part_of=lambda path: method.part_of(stage, path),
         heads=method.head_names(),
+        rate_of=lambda path: method.rate_of(stage, path),
     )
     step = steps.make_train_step(
         StageLoss(method, stage, parts.stage_seed(config, index), mesh),
