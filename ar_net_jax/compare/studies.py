@@ -29,6 +29,22 @@ ADAFRAME = Row("adaframe", "adaframe", published="AdaFrame")
 LITEEVAL = Row("liteeval", "liteeval", varied=PENALTIES, published="LiteEval")
 LISTENTOLOOK = Row("listentolook", "listentolook", published="ListenToLook (image)")
 MULTI_AGENT = Row("multi_agent", "multi_agent", published="MultiAgent")
+# Their heads are part of them.
+FRAMEEXIT = Row("frameexit", "frameexit", varied=PENALTIES, own_head=True, published="FrameExit")
+FRAMEEXIT_CONFIDENCE = Row(
+    "frameexit_confidence",
+    "frameexit_confidence",
+    varied=Varied("model.confidence", (0.5, 0.7, 0.8, 0.9, 0.99)),
+    own_head=True,
+    published="FrameExit",
+)
+OCSAMPLER = Row(
+    "ocsampler",
+    "ocsampler",
+    varied=_frames(0.125, 0.25, 0.5, 0.75, field="model.frames"),
+    own_head=True,
+    published="OCSampler",
+)
 
 
 def _efficientnet(row: Row) -> Row:
@@ -118,9 +134,9 @@ FIELD = Study(
         ADAFRAME,
         LISTENTOLOOK,
         MULTI_AGENT,
-        Row("frameexit", "frameexit", own_head=True, published="FrameExit"),
-        Row("frameexit_confidence", "frameexit_confidence", own_head=True, published="FrameExit"),
-        Row("ocsampler", "ocsampler", own_head=True, published="OCSampler"),
+        FRAMEEXIT,
+        FRAMEEXIT_CONFIDENCE,
+        OCSAMPLER,
         Row("adafocus_v2", "adafocus_v2", own_head=True, published="AdaFocusV2"),
         Row("uni_adafocus", "uni_adafocus", own_head=True, published="Uni-AdaFocus"),
     ),
