@@ -11,7 +11,13 @@ from ar_net_jax import backbones, methods
 
 PACKAGE = Path(ar_net_jax.__file__).parent
 # Set-ups, and the defaults of configs, name what they use: as plain data, which nothing asks for.
-SETUPS = ("recipes.py", "demo/run.py", "modules/multi_backbone.py", "modules/policy.py")
+SETUPS = (
+    "recipes/other_methods.py",
+    "recipes/paper.py",
+    "demo/run.py",
+    "modules/multi_backbone.py",
+    "modules/policy.py",
+)
 OWN_ROOMS = ("methods", "backbones")
 # Other things of the same name: the loss of eq. 11, and a kind of layer.
 HOMONYMS = {("losses.py", "'uniform'"), ("weights/released/keys.py", "'lstm'")}
