@@ -17,7 +17,8 @@ from ar_net_jax.losses import LossContext
 from ar_net_jax.methods import FROZEN, MODEL, Moment, Prediction
 from ar_net_jax.methods.adaframe import AdaFrame, AdaFrameConfig
 from ar_net_jax.methods.adaframe_losses import Selection, Utility, margin_gains
-from ar_net_jax.methods.adaframe_module import LSTM, AdaFrameRecurrence
+from ar_net_jax.methods.adaframe_module import LSTM
+from ar_net_jax.methods.adaframe_recurrence import AdaFrameRecurrence
 from ar_net_jax.methods.uniform import Uniform, UniformConfig
 from ar_net_jax.ops.resize import prepare_frames
 from ar_net_jax.ops.rng import example_keys
@@ -166,6 +167,13 @@ def test_it_walks_as_in_numpy_and_computes_only_what_it_looks_at(lengths: np.nda
         assert len({tuple(places) for places, _ in walks}) > 1
 
 
+def test_a_video_by_itself_is_computed_frame_by_frame() -> None:
+    """Chunks of more frames than a step looks at would be filled up with work for nothing."""
+    frames = CLIPS[:1]
+    found = _model()(frames, chunks=(4, 2))
+    assert found.executed["24px"] == len(set(_walk(0, FRAMES)[0]))
+
+
 def _keys(count: int) -> jax.Array:
     return example_keys(0, jnp.zeros(count, jnp.int32), jnp.arange(count))
 
@@ -312,6 +320,7 @@ BATCH = {
 }
 
 
+@pytest.mark.slow
 def test_a_joint_stage_trains_all_but_the_networks() -> None:
     variables, moment = _variables(), Moment(jnp.int32(0), jnp.float32(0.0))
     loss = StageLoss(METHOD, AdaFrame.stages()["joint"], 0)

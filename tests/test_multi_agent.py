@@ -305,6 +305,7 @@ def test_the_loss_is_reinforce_with_the_steps_mean_return_and_entropy() -> None:
     np.testing.assert_array_equal(none, 0)
 
 
+@pytest.mark.slow
 def test_a_joint_stage_trains_classifier_and_agents() -> None:
     variables, moment = _variables(), Moment(jnp.int32(0), jnp.float32(0.0))
     batch = {

@@ -10,18 +10,17 @@ import jax
 import jax.numpy as jnp
 
 from ar_net_jax import backbones
-from ar_net_jax.config.model import Head
 from ar_net_jax.config.schema import require
+from ar_net_jax.methods.adaframe_recurrence import AdaFrameRecurrence
 from ar_net_jax.methods.uniform import UniformConfig, network_name
 from ar_net_jax.modules.frame_runner import EVALUATION, Mode, mask_or_ones, run_on_frames
 from ar_net_jax.modules.frame_store import FrameReader, FrameStore, places_mask, rows_at
-from ar_net_jax.modules.heads import Embedding, Linear, check_backbone, frame_classifier
-from ar_net_jax.modules.memory import Memory, attend, position_encoding, spread_places
+from ar_net_jax.modules.heads import check_backbone, frame_classifier
+from ar_net_jax.modules.memory import Memory, position_encoding, spread_places
 from ar_net_jax.modules.prediction import Decisions, Prediction
-from ar_net_jax.modules.recurrence import LSTMCell, LSTMState
+from ar_net_jax.modules.recurrence import LSTMState
 from ar_net_jax.ops.actions import Choices
 from ar_net_jax.ops.decide import Forced
-from ar_net_jax.ops.pooling import running_maximum
 from ar_net_jax.ops.reinforce import gaussian_log_probability
 
 Array = jax.Array
@@ -141,64 +140,6 @@ class Step:
     hidden: Array
     utility: Array
     log_probability: Array
-
-
-class AdaFrameRecurrence(nn.Module):
-    """The LSTM, where it looks in the memory, and what it says of its state.
-
-    Attributes:
-        features: width of the heavy network's features.
-        memory_features: D, of the light one's.
-        hidden_size: H.
-        num_classes: C.
-        head: see `ModelConfig`; under `max_mlp` the maximum is over the steps' embeddings.
-        head_width: of the layer before the classifier; 0 where there is none.
-    """
-
-    features: int
-    memory_features: int
-    hidden_size: int
-    num_classes: int
-    head: Head
-    head_width: int
-
-    def setup(self) -> None:
-        """Declares the submodules."""
-        size = self.hidden_size
-        self.lstm = LSTMCell(self.features + self.memory_features, size)
-        self.query = Linear(size, self.memory_features)
-        self.location = Linear(size, 1)
-        self.utility = Linear(size, 1)
-        if self.head == "max_mlp":
-            self.embedding = Embedding(size)
-        self.classifier = Linear(self.head_width or size, self.num_classes)
-
-    def initial_state(self, batch: int) -> LSTMState:
-        """The state before the first step."""
-        return self.lstm.initial_state(batch)
-
-    def step(self, state: LSTMState, row: Array, memory: Memory) -> tuple[LSTMState, Array, Array]:
-        """One step.
-
-        Args:
-            state: before it.
-            row: features of its frame, float32 [B, F].
-            memory: of the videos.
-
-        Returns:
-            The state after it; the mean of the next location, float32 [B] in [0, 1]; and the
-            utility, float32 [B].
-        """
-        context = attend(self.query(state.hidden), memory)
-        state = self.lstm.step(state, self.lstm.project(jnp.concatenate([row, context], axis=-1)))
-        mean = nn.sigmoid(self.location(state.hidden))[:, 0]
-        return state, mean, self.utility(state.hidden)[:, 0]
-
-    def classify(self, hidden: Array, walked: Array, *, train: bool = False) -> Array:
-        """The prediction after each step: float32 [B, L, H] and bool [B, L] to [B, L, C]."""
-        if self.head == "mean":
-            return self.classifier(hidden)
-        return self.classifier(running_maximum(self.embedding(hidden, train=train), walked))
 
 
 class AdaFrameModule(nn.Module):
@@ -420,7 +361,13 @@ class AdaFrameModule(nn.Module):
         stateless, variables = self.unbind()
         name, size = self._seen_as(MAIN)
         reader = FrameReader.of(
-            self.backbone_0, frames, mode, name=name, size=size, resize=self.config.resize
+            self.backbone_0,
+            frames,
+            mode,
+            name=name,
+            size=size,
+            resize=self.config.resize,
+            at_once=frames.shape[0],
         )
         (batch, length), hidden = course.noise.shape, self.config.hidden_size
 

@@ -339,7 +339,13 @@ class MultiAgentModule(nn.Module):
         cfg, length = self.config, frames.shape[1]
         name, size, count = network_name(cfg.resolution), cfg.resolution, cfg.steps
         reader = FrameReader.of(
-            self.backbone_0, frames, mode, name=name, size=size, resize=cfg.resize
+            self.backbone_0,
+            frames,
+            mode,
+            name=name,
+            size=size,
+            resize=cfg.resize,
+            at_once=start.shape[0] * start.shape[1],
         )
 
         def read(store: FrameStore, places: Array, active: Array) -> FrameStore:

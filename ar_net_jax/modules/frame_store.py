@@ -1,5 +1,6 @@
 """Features of the frames that a method has looked at so far, for methods that look step by step."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -65,8 +66,23 @@ class FrameReader:
         name: str,
         size: int,
         resize: Resize,
+        at_once: int,
     ) -> Self:
-        """A reader by the features of a bound classifier; arguments as the attributes."""
+        """A reader by the features of a bound classifier.
+
+        Args:
+            network: the classifier.
+            frames: see the attributes, like the rest.
+            mode: of the routed form.
+            name: of the network.
+            size: of the frames that it takes.
+            resize: how frames are shrunk.
+            at_once: how many frames a look wants at most; larger chunks would only be filled up.
+        """
+        assert mode.chunks is not None
+        if isinstance(at_once, int):  # Not so in an export with a symbolic batch.
+            chunks = tuple(dict.fromkeys(min(chunk, at_once) for chunk in mode.chunks[name]))
+            mode = dataclasses.replace(mode, chunks={name: chunks})
         stateless, variables = network.unbind()
         width = backbones.get(network.architecture).features
         return cls(stateless, variables, frames, mode, name, size, resize, width)
