@@ -12,6 +12,9 @@ from ar_net_jax import backbones, methods
 PACKAGE = Path(ar_net_jax.__file__).parent
 # Set-ups, and the defaults of configs, name what they use: as plain data, which nothing asks for.
 SETUPS = (
+    "compare/studies.py",
+    "compare/study.py",
+    "recipes/building.py",
     "recipes/other_methods.py",
     "recipes/paper.py",
     "demo/run.py",
