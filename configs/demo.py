@@ -63,7 +63,8 @@ def scsampler(config: ConfigDict) -> None:
     """Two of the eight frames; each network by itself for as long as the others train."""
     recipes.scsampler(config)
     config.model.frames = 2
-    recipes.set_stages(config, {"train": _stage_like(WARMUP, SCSamplerStage)})
+    epochs = WARMUP.epochs + JOINT.epochs + FINETUNE.epochs
+    recipes.set_stages(config, {"train": _stage_like(WARMUP, SCSamplerStage, epochs=epochs)})
 
 
 def frameexit(config: ConfigDict) -> None:

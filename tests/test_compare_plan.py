@@ -113,7 +113,9 @@ def test_all_methods_of_the_field_have_equal_epochs_and_heads(tmp_path: Path) ->
         if run.row.start:
             first = _run_of(plan, run.row.start).config
             before = first.stages[first.stage_order[0]].epochs
-        assert before + sum(stages[name].epochs for name in order) == 80, run.name
+        # FrameExit's network without its gates, which alone train after it.
+        expected = 56 if run.row.name == "frameexit_confidence" else 80
+        assert before + sum(stages[name].epochs for name in order) == expected, run.name
         assert run.row.own_head or run.config.model.head == "max_mlp", run.name
         assert run.config.data.batch_size == 4
 
