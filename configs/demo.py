@@ -178,8 +178,8 @@ def multi_agent(config: ConfigDict) -> None:
 def max_mlp(config: ConfigDict) -> None:
     """The head of the newer works, whose classifiers read 4096 inputs where others read 64 or 32.
 
-    At the demo's rates a step of theirs changes a prediction by hundreds, and AR-Net's loss was no
-    longer finite after its warm-up; so heads learn at a tenth of their usual rate.
+    At the demo's rates a step of theirs changes a prediction by hundreds, so heads learn at a tenth
+    of their usual rate.
     """
     recipes.max_mlp(config)
     config.optimizer.head_multiplier /= 10

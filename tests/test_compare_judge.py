@@ -4,6 +4,8 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,6 +102,25 @@ def test_the_control_spends_the_same_elsewhere(
         np.testing.assert_array_equal(found.predictions.actions, imposed)
         top1.append(found.figures.top1)
     assert judged.control.top1 == pytest.approx(np.mean(top1))
+
+
+def test_crops_are_drawn_anew_for_every_control(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def evaluate(config: Config, *_: object, **how: Any) -> Any:
+        calls.append((config.seed, how["random_crops"], how["forced_actions"]))
+        figures = SimpleNamespace(mAP=len(calls), top1=1.0, gflops_per_video=2.0)
+        return SimpleNamespace(figures=figures)
+
+    monkeypatch.setattr(judge, "evaluate_model", evaluate)
+    config = load_config("demo:adafocus_v2", ["--config.seed=5"])
+    actions = np.zeros((2, 8), np.int32)
+    trained = SimpleNamespace(predictions=SimpleNamespace(actions=actions))
+    found = judge._control(config, None, None, trained, 3)  # type: ignore[arg-type]
+    assert [call[:2] for call in calls] == [(5, True), (6, True), (7, True)]
+    # Every frame is looked at, so nothing else is imposed but that.
+    assert all(forced is None or not forced.any() for *_, forced in calls)
+    assert found is not None and found.mAP == 2.0
 
 
 def test_it_is_judged_once_in_the_same_settings(

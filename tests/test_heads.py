@@ -21,7 +21,7 @@ from ar_net_jax.methods.scsampler import SCSampler, SCSamplerConfig
 from ar_net_jax.methods.uniform import Uniform, UniformConfig
 from ar_net_jax.modules.policy import PolicyConfig
 from ar_net_jax.ops.frame_order import back_in_time, coarse_to_fine, coarse_to_fine_of_each
-from ar_net_jax.ops.pooling import kept_maximum, running_maximum
+from ar_net_jax.ops.pooling import kept_maximum, maximum_over_frames, running_maximum
 from ar_net_jax.ops.rng import example_keys
 from ar_net_jax.weights.released.export import export_released
 
@@ -97,6 +97,16 @@ def test_a_maximum_is_over_kept_frames_and_teaches_the_decision_about_the_one_th
             slope[0, 0, network], (embeddings[0, 0, network] * first_wins).sum(), rtol=1e-5
         )
     assert not slope[0, [1, 3]].any()
+
+
+def test_a_maximums_gradient_is_of_the_first_frame_that_attains_it() -> None:
+    rows = np.array([[[1.0, 0.0], [3.0, 0.0], [3.0, -1.0]]], np.float32)
+    value, pull = jax.vjp(jax.jit(maximum_over_frames), rows)
+    np.testing.assert_array_equal(value, rows.max(1))
+    slope = np.array([[5.0, 7.0]], np.float32)
+    expected = np.zeros_like(rows)
+    expected[0, 1, 0], expected[0, 0, 1] = 5, 7
+    np.testing.assert_array_equal(pull(slope)[0], expected)
 
 
 def test_a_running_maximum_leaves_out_what_is_masked() -> None:

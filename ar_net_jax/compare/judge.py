@@ -164,8 +164,9 @@ def scored_split(data_dir: Path) -> str:
 
 
 def is_decided(method: Method[Any, Any]) -> bool:
-    """Whether a method learns to decide something about frames."""
-    return method.traits.adaptive and not method.traits.draws and len(method.choices) > 1
+    """Whether a method learns to decide something about frames, or parts of them."""
+    traits = method.traits
+    return traits.adaptive and not traits.draws and (len(method.choices) > 1 or traits.crops)
 
 
 def evaluate_in(setting: Setting, config: Config, variables: Any, split: VideoSource) -> Evaluation:
@@ -180,17 +181,26 @@ def _control(
     method, actions = config.build_method(), trained.predictions.actions
     if actions is None or not is_decided(method):
         return None
-    drawn = [
-        evaluate_model(
-            config,
-            variables,
-            split,
-            forced_actions=method.control_actions(actions, np.random.default_rng([config.seed, i])),
-        ).figures
-        for i in range(draws)
-    ]
+    drawn = [_at_random(config, variables, split, actions, i).figures for i in range(draws)]
 
     def mean(name: str) -> float:
         return float(np.mean([getattr(figures, name) for figures in drawn]))
 
     return Control(mean("mAP"), mean("top1"), mean("gflops_per_video"), draws)
+
+
+def _at_random(
+    config: Config, variables: Any, split: VideoSource, actions: np.ndarray, draw: int
+) -> Evaluation:
+    """A model under other decisions for as much, about frames and about parts of them."""
+    method, forced = config.build_method(), None
+    if len(method.choices) > 1:
+        forced = method.control_actions(actions, np.random.default_rng([config.seed, draw]))
+    return evaluate_model(
+        # Crops are drawn by the seed.
+        dataclasses.replace(config, seed=config.seed + draw),
+        variables,
+        split,
+        forced_actions=forced,
+        random_crops=method.traits.crops,
+    )

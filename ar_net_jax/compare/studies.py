@@ -25,10 +25,25 @@ SCSAMPLER = Row(
     varied=_frames(0.125, 0.25, 0.5, 0.75, field="model.frames"),
     published="SCSampler",
 )
-ADAFRAME = Row("adaframe", "adaframe", published="AdaFrame")
+ADAFRAME = Row(
+    "adaframe",
+    "adaframe",
+    varied=Varied("model.utility_margin", (0.02, 0.1, 0.2, 0.4)),
+    published="AdaFrame",
+)
 LITEEVAL = Row("liteeval", "liteeval", varied=PENALTIES, published="LiteEval")
-LISTENTOLOOK = Row("listentolook", "listentolook", published="ListenToLook (image)")
-MULTI_AGENT = Row("multi_agent", "multi_agent", published="MultiAgent")
+LISTENTOLOOK = Row(
+    "listentolook",
+    "listentolook",
+    varied=_frames(0.125, 0.25, 0.5, 0.75, field="model.frames"),
+    published="ListenToLook (image)",
+)
+MULTI_AGENT = Row(
+    "multi_agent",
+    "multi_agent",
+    varied=Varied("model.agents", (1, 2, 3, 4)),
+    published="MultiAgent",
+)
 # Their heads are part of them.
 FRAMEEXIT = Row("frameexit", "frameexit", varied=PENALTIES, own_head=True, published="FrameExit")
 FRAMEEXIT_CONFIDENCE = Row(

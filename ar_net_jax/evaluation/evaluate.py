@@ -98,6 +98,7 @@ def evaluate_model(
     cost_penalty: float = 0.0,
     chunks: Chunks | None = None,
     forced_actions: np.ndarray | None = None,
+    random_crops: bool = False,
 ) -> Evaluation:
     """Runs a model over a split; every video counts exactly once.
 
@@ -113,6 +114,7 @@ def evaluate_model(
         chunks: sizes of chunk of the routed form.
         forced_actions: int32 [N, T], decisions imposed on every video of the split, such as those
             of `Method.control_actions`; None leaves them to the model.
+        random_crops: draw by the config's seed what a method with the trait `crops` decides.
     """
     num_frames = num_frames or config.data.num_frames
     mesh, method = make_mesh(), config.build_method()
@@ -124,6 +126,7 @@ def evaluate_model(
         routing=routing,
         cost_penalty=cost_penalty,
         chunks=chunks,
+        random_crops=random_crops,
         mesh=mesh,
     )
     variables = replicate(variables, mesh)

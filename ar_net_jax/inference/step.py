@@ -165,6 +165,7 @@ def make_predict_step(
     routing: Routing = "routed",
     cost_penalty: float = 0.0,
     chunks: Chunks | None = None,
+    random_crops: bool = False,
     mesh: Mesh | None = None,
 ) -> Callable[[Any, Mapping[str, Array]], Result]:
     """The jitted evaluation of a batch of the data pipeline under the model's own decisions.
@@ -175,6 +176,7 @@ def make_predict_step(
         routing: as in `make_inference`, like the following.
         cost_penalty: see `Method.penalty_offset`.
         chunks: sizes of chunk for every network.
+        random_crops: as in `make_inference`.
         mesh: devices that the batch is split over.
 
     Returns:
@@ -182,7 +184,13 @@ def make_predict_step(
         imposed, as in a `Request`.
     """
     alone = mesh is None or mesh.size == 1
-    infer = make_inference(method, routing=routing, chunks=chunks, mesh=None if alone else mesh)
+    infer = make_inference(
+        method,
+        routing=routing,
+        chunks=chunks,
+        random_crops=random_crops,
+        mesh=None if alone else mesh,
+    )
 
     def step(variables: Any, batch: Mapping[str, Array]) -> Result:
         keys = example_keys(seed, jnp.zeros_like(batch["example_id"]), batch["example_id"])

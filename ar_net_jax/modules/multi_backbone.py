@@ -24,6 +24,7 @@ from ar_net_jax.modules.heads import (
 from ar_net_jax.modules.policy import PolicyConfig, PolicyNetwork, PolicySteps
 from ar_net_jax.modules.prediction import Decisions, Prediction
 from ar_net_jax.ops.actions import ActionSpace, Choices, policy_choices
+from ar_net_jax.ops.pooling import maximum_over_frames
 
 Array = jax.Array
 
@@ -278,7 +279,7 @@ class MultiBackbone(nn.Module):
         """One network's prediction float32 [B, C] from its rows [B, T, D] of all frames."""
         if self.config.head == "mean":
             return jnp.mean(rows, axis=1)
-        return classify(jnp.max(rows, axis=1))
+        return classify(maximum_over_frames(rows))
 
     def classify_separately(
         self, frames: Array, mode: Mode = EVALUATION, *, names: tuple[str, ...]

@@ -19,6 +19,7 @@ from ar_net_jax.modules.heads import POLICY_SALT, Embedding, Linear, check_backb
 from ar_net_jax.modules.recurrence import LSTMCell, LSTMState
 from ar_net_jax.ops.actions import ActionSpace, advance_skip
 from ar_net_jax.ops.decide import Argmax, Decide
+from ar_net_jax.ops.pooling import maximum_over_frames
 from ar_net_jax.ops.resize import Normalisation
 from ar_net_jax.ops.rng import dropout
 
@@ -255,4 +256,4 @@ class PolicyNetwork(nn.Module):
             return jnp.mean(self.warmup_head(features), axis=1)
         if self.head == "mean":
             return jnp.mean(self.lowest_head(features), axis=1)
-        return self.lowest_head(jnp.max(self.embedding(features, train=train), axis=1))
+        return self.lowest_head(maximum_over_frames(self.embedding(features, train=train)))

@@ -10,6 +10,24 @@ import jax.numpy as jnp
 Array = jax.Array
 
 
+def maximum_over_frames(rows: Array) -> Array:
+    """The maximum over frames, whose gradient goes to the first frame that attains it.
+
+    JAX's own maximum shares the gradient among the frames that equal it, and divides by their
+    number. Compiled programs may compute the rows once for the maximum and again for the
+    comparison, fused and rounded otherwise; then no frame equals it, and 0 / 0 is no number.
+
+    Args:
+        rows: float32 [B, T, W].
+
+    Returns:
+        float32 [B, W].
+    """
+    place = jax.lax.broadcasted_iota(jnp.int32, rows.shape, 1)
+    first = jax.lax.stop_gradient(jnp.argmax(rows, axis=1, keepdims=True))
+    return jnp.sum(jnp.where(place == first, rows, 0.0), axis=1)
+
+
 def kept_maximum(embeddings: Array, weights: Array) -> Array:
     """The maximum over the frames that are kept, each seen by the networks that it was given to.
 
@@ -27,7 +45,7 @@ def kept_maximum(embeddings: Array, weights: Array) -> Array:
     highest = jax.lax.Precision.HIGHEST
     rows = jnp.einsum("btlw,btl->btw", embeddings, weights, precision=highest)
     seen = jax.lax.stop_gradient(jnp.sum(weights, axis=2, keepdims=True))
-    return jnp.max(rows / jnp.where(seen > 1.5, seen, 1.0), axis=1)
+    return maximum_over_frames(rows / jnp.where(seen > 1.5, seen, 1.0))
 
 
 def running_maximum(embeddings: Array, mask: Array) -> Array:
