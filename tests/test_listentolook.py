@@ -324,6 +324,13 @@ def test_the_usual_stages() -> None:
     assert trains == [True, False, False]
 
 
+def test_a_model_has_the_same_parts_after_every_stage() -> None:
+    """So that one of the first stage alone can be loaded, too."""
+    for stage in ListenToLook.stages().values():
+        init = functools.partial(METHOD.initial_variables, stage=stage)
+        assert jax.eval_shape(init, jax.random.key(0)) == METHOD.variable_shapes()
+
+
 @functools.cache
 def _joint_step() -> tuple[TrainState, dict[str, Any]]:
     """State and metrics after a step of the joint stage."""

@@ -47,11 +47,11 @@ def _train(
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory: pytest.TempPathFactory, splits: dict[str, VideoSource]) -> Path:
-    """The work directory of the two networks, trained by themselves: the seeds share them."""
+    """The saved model of the two networks, trained by themselves: the seeds share them."""
     workdir = tmp_path_factory.mktemp("networks")
     every = f"--config.evaluate_every={WARMUP_EPOCHS // 2}"
     _train(workdir, splits, {"warmup": WARMUP_EPOCHS}, every)
-    return workdir
+    return workdir / "model"
 
 
 def _scores(config: Config, variables: Any, split: VideoSource, draws: int = 5) -> dict[str, float]:

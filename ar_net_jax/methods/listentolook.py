@@ -146,6 +146,9 @@ class ListenToLookModule(nn.Module):
         # Without padding the previewer sees all frames, and a loop would only cost.
         looks = mode if frame_mask is not None else dataclasses.replace(mode, chunks=None)
         features, seen = self._run(PREVIEW, frames, mask, looks, "features")
+        if self.is_initializing():
+            # Of use in the first stage alone; but a model is to have the same parts after each.
+            self.preview.head(features)
         attended = self.attend(features, mask, mode)
         chosen = _chosen(attended, mask, mode)
         rows, executed = self._run(MAIN, frames, chosen, mode)
