@@ -35,8 +35,8 @@ class Config:
     Attributes:
         method: name of the method, see `ar_net_jax.methods`.
         seed: of initialisation, order, augmentation, dropout and sampling.
-        init_from: directory of a saved model whose matching variables start the run; empty for
-            none.
+        init_from: a model whose matching variables start the run: its directory, that of its
+            training, or a `.safetensors` file of `arnet convert`; empty for none.
         pretrained: ImageNet weights that backbones start from where nothing else is given.
         model: what is computed; the fields are the method's.
         data: what it is computed on.

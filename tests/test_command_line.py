@@ -207,3 +207,11 @@ def _drawn(tree: object, rng: np.random.Generator) -> object:
     if isinstance(tree, dict):
         return {name: _drawn(item, rng) for name, item in tree.items()}
     return rng.uniform(0.1, 1.0, tree.shape).astype(np.float32)  # type: ignore[attr-defined]
+
+
+def test_piped_tables_are_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    """As wide as they are, where 80 columns do not hold them."""
+    main(["costs", "--config=activitynet:efficientnet"])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(len(line.rstrip()) for line in lines) > 80
+    assert not [line for line in lines if "…" in line]

@@ -210,7 +210,7 @@ def test_another_config_in_the_same_workdir_is_refused(undisturbed: Path, splits
             _config(data={"batch_size": 13, "num_frames": 4}),
             "config.data.batch_size: 13 is more than the 12 training videos",
         ),
-        (_config(init_from="/nowhere"), "/nowhere is no model checkpoint"),
+        (_config(init_from="/nowhere"), "/nowhere: no finished model here"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(
@@ -226,7 +226,7 @@ def test_starting_from_a_model_that_shares_nothing_is_refused(
     config = _config(
         method="lstm",
         model={"num_classes": 3, "resolution": 16, "backbone": "mobilenet_v2", "hidden_size": 9},
-        init_from=str(undisturbed / "model"),
+        init_from=str(undisturbed),
         stage_order=("joint",),
         stages={"joint": {"epochs": 1}},
     )

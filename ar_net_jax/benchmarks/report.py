@@ -13,6 +13,7 @@ import rich.table
 from ar_net_jax.benchmarks.rows import BenchmarkRow, PartTime
 from ar_net_jax.benchmarks.run import Benchmark
 from ar_net_jax.evaluation.comparison import Role
+from ar_net_jax.reporting.console import standard_output
 from ar_net_jax.reporting.curve import Point, gflops_label, plot_curve
 from ar_net_jax.reporting.tables import aligned_table, plain_json
 
@@ -59,7 +60,7 @@ def write_benchmark(directory: Path, benchmark: Benchmark) -> list[str]:
 
 def print_benchmark(benchmark: Benchmark, console: rich.console.Console | None = None) -> None:
     """Prints the tables; to the terminal where no console is given."""
-    console = console or rich.console.Console()
+    console = console or standard_output()
     for found in _tables(benchmark):
         # Tight, so that eight columns fit into a terminal of 80.
         table = rich.table.Table(box=rich.box.SIMPLE_HEAD, padding=(0, 0, 0, 1), show_edge=False)

@@ -8,11 +8,12 @@ import rich.console
 import rich.table
 
 from ar_net_jax.benchmarks.training import TrainingBenchmark
+from ar_net_jax.reporting.console import standard_output
 
 
 def print_training_benchmark(found: TrainingBenchmark) -> None:
     """Prints what `benchmark_training` returned."""
-    console = rich.console.Console()
+    console = standard_output()
     data, pipeline = found.config.data, found.pipeline
     if found.steps:
         console.print(_step_table(found))

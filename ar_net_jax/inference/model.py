@@ -170,6 +170,24 @@ def load_config_and_variables(directory: epath.PathLike) -> tuple[Config, dict[s
     return config, variables
 
 
+def load_variables(directory: epath.PathLike) -> dict[str, Any]:
+    """The variables of a model that another is to start from, whatever its method.
+
+    Args:
+        directory: as of `load`, or what a stage of a training handed on.
+
+    Returns:
+        `{"params": ..., "batch_stats": ...}` as host arrays.
+
+    Raises:
+        UserError: no model there, or a damaged one.
+    """
+    found = find_model(directory)
+    if found.suffix == SAFETENSORS:
+        return load_safetensors(found)[1]
+    return load_model(found)[0]
+
+
 def check_variables(config: Config, variables: Any, directory: epath.PathLike) -> None:
     """Raises UserError, naming keys and shapes, if variables do not fit a config."""
     try:

@@ -18,6 +18,7 @@ from ar_net_jax.costs.xla import xla_gmacs
 from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config
 from ar_net_jax.methods import Method
+from ar_net_jax.reporting.console import standard_output
 
 ByConvention = dict[Convention, float]
 
@@ -147,7 +148,7 @@ def model_costs(
 
 def print_costs(costs: ModelCosts, console: rich.console.Console | None = None) -> None:
     """Prints what a model costs; to the terminal where no console is given."""
-    console = console or rich.console.Console()
+    console = console or standard_output()
     networks = _table("Network", "px", "Backbone", "Parameters", *_headings(""), "XLA")
     for network in costs.networks:
         networks.add_row(

@@ -8,6 +8,7 @@ import rich.console
 import rich.table
 
 from ar_net_jax.experiment import Config
+from ar_net_jax.reporting.console import standard_output
 from ar_net_jax.training.dry_run import StageCheck
 
 _NOTE = (
@@ -50,4 +51,4 @@ def print_checks(config: Config, checks: Sequence[StageCheck]) -> None:
             f"{check.flops / 1e12:.3g} ({check.xla_flops / 1e12:.3g})",
             f"{check.seconds:.0f} s",
         )
-    rich.console.Console().print(table)
+    standard_output().print(table)

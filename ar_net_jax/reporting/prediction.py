@@ -6,6 +6,7 @@ import rich.table
 import rich.text
 
 from ar_net_jax.inference.predict import PredictedVideo
+from ar_net_jax.reporting.console import standard_output
 
 
 def print_prediction(video: PredictedVideo, console: rich.console.Console | None = None) -> None:
@@ -15,7 +16,7 @@ def print_prediction(video: PredictedVideo, console: rich.console.Console | None
         video: from `predict_videos`.
         console: where to; the terminal by default.
     """
-    console = console or rich.console.Console()
+    console = console or standard_output()
     console.print(rich.text.Text(video.path, style="bold"))
     classes = rich.table.Table(box=None, pad_edge=False, show_header=False)
     for entry in video.classes:

@@ -17,6 +17,7 @@ import tabulate
 from ar_net_jax.config.model import Convention
 from ar_net_jax.evaluation.comparison import Row
 from ar_net_jax.evaluation.evaluate import Speed
+from ar_net_jax.reporting.console import standard_output
 from ar_net_jax.reporting.curve import Point, gflops_label, plot_curve
 
 # Short enough for a terminal of 80 columns; /f and /V, per frame and per video, as in the paper.
@@ -115,7 +116,7 @@ def print_table(
     styles = ["bold green" if row.role == "adaptive" else None for row in rows]
     for line, style in zip(_cells(rows, chance), [*styles, "dim"]):
         table.add_row(*line, style=style)
-    (console or rich.console.Console()).print(table)
+    (console or standard_output()).print(table)
 
 
 def _cells(rows: Sequence[Row], chance: Mapping[str, float] | None) -> list[list[str]]:

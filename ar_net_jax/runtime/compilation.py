@@ -42,4 +42,6 @@ def describe_programs() -> str:
     directory = _cache_directory()
     if not directory:
         return "compiled programs are not kept"
+    if not asked:
+        return "no program had to be compiled"
     return f"{found} of {asked} compiled programs came from {directory}"

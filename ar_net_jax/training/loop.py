@@ -18,6 +18,7 @@ from ar_net_jax.checkpoints import holds_model, load_model, save_model
 from ar_net_jax.data.source import VideoSource
 from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config
+from ar_net_jax.inference.model import load_variables
 from ar_net_jax.runtime.distributed import is_first, wait_for_all
 from ar_net_jax.runtime.preemption import PreemptionHandler
 from ar_net_jax.training.log import Reporting
@@ -68,7 +69,7 @@ def train(
     begin(config, workdir, train_split, validation_split)
     if holds_model(model_dir):
         return model_dir
-    variables = load_model(config.init_from)[0] if config.init_from else None
+    variables = load_variables(config.init_from) if config.init_from else None
     handed_on: dict[str, float] = {}
     with _full_disk_explained(workdir), PreemptionHandler() as preemption:
         run = Run(
