@@ -62,7 +62,7 @@ def test_results_json_holds_results_and_what_they_depend_on(tmp_path: pathlib.Pa
         "durations": {"train": 12.5, "evaluate": float("nan")},
         "chance": CHANCE,
     }
-    report.write_report(tmp_path / "out", ROWS, context)
+    report.write_report(tmp_path / "out", ROWS, context, remark="It says nothing.")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "curve.png",
         "results.json",
@@ -76,6 +76,8 @@ def test_results_json_holds_results_and_what_they_depend_on(tmp_path: pathlib.Pa
     assert found["seed"] == 1
     assert found["durations"] == {"train": 12.5, "evaluate": None}
     assert found["versions"]["numpy"] == np.__version__
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert table == "It says nothing.\n\n" + report.markdown_table(ROWS, CHANCE)
 
 
 def test_markdown_table_is_aligned_and_whole() -> None:

@@ -148,7 +148,7 @@ def _parts_table(rows: Rows) -> _Table:
         [method, *(_percent(parts.get(name)) for name in (*names, "rest"))]
         for method, parts in parted.items()
     ]
-    title = "Share of time by part, each timed by itself"
+    title = "Share of time by part, each timed by itself; together they may take longer"
     roles = tuple(row.role for row in rows if row.parts)
     return _Table(title, ["Method", *names, "rest"], cells, roles)
 
@@ -193,4 +193,5 @@ def _digits(value: float) -> str:
 
 
 def _percent(part: PartTime | None) -> str:
-    return "" if part is None else f"{part.share:.1%}"
+    # Parts that overlap within the model, or take fewer frames at once, leave no rest.
+    return "" if part is None else f"{max(part.share, 0.0):.1%}"

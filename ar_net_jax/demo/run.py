@@ -36,6 +36,9 @@ _CONTROLS = "controls"
 # In the order of the table; folder and variant have one name.
 _BASELINES = ("lstm", "random_policy", "multi_scale")
 _WARMUP = "warmup"
+_QUICK = (
+    "Quick: few videos and one epoch a stage show the path. The figures say nothing of the methods."
+)
 
 
 def run_demo(
@@ -92,7 +95,7 @@ def run_demo(
     durations["evaluation"] = time.monotonic() - started
     # Less than their sum: trainings run side by side.
     durations["total"] = time.monotonic() - first
-    _write(workdir, config, rows, shown, test, home, durations)
+    _write(workdir, config, rows, shown, test, home, durations, _QUICK if quick else "")
 
 
 def _train(trainings: Mapping[str, Training]) -> dict[str, float]:
@@ -193,6 +196,7 @@ def _write(
     test: VideoSource,
     data_dir: Path,
     durations: dict[str, float],
+    remark: str,
 ) -> None:
     """Leaves the report in the work directory and prints the table."""
     chance = chance_level(shown.predictions.labels, config.model.num_classes)
@@ -205,9 +209,11 @@ def _write(
         "chance": chance,
         "behaviour": dataclasses.asdict(decisions),
     }
-    write_report(workdir, rows, context)
+    write_report(workdir, rows, context, remark=remark)
     plot_decisions(workdir / "decisions.png", pick_videos(config, shown, test))
     print_table(rows, chance)
+    if remark:
+        print(remark)
     share = decisions.high_resolution_share
     print(
         f"highest resolution chosen on {share['small']:.0%} of the frames with small evidence, "

@@ -33,7 +33,11 @@ _CONVENTIONS: dict[Convention, str] = {
 
 
 def write_report(
-    directory: str | os.PathLike[str], rows: Sequence[Row], context: Mapping[str, Any]
+    directory: str | os.PathLike[str],
+    rows: Sequence[Row],
+    context: Mapping[str, Any],
+    *,
+    remark: str = "",
 ) -> None:
     """Writes `results.json`, `table.md` and `curve.png`.
 
@@ -43,13 +47,15 @@ def write_report(
         context: what stands beside `results` in `results.json`: `config`, `seed`, `versions`,
             `durations` (seconds), `chance` (`metrics.chance_level`), and anything more. Tuples
             become lists, numpy values numbers, non-finite numbers null.
+        remark: stands above the table.
     """
     folder = pathlib.Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     document = plain_json({"results": [row.to_json() for row in rows], **context})
     (folder / "results.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     chance = context.get("chance")
-    (folder / "table.md").write_text(markdown_table(rows, chance), encoding="utf-8")
+    table = markdown_table(rows, chance)
+    (folder / "table.md").write_text(f"{remark}\n\n{table}" if remark else table, encoding="utf-8")
     points = [
         Point(row.method, row.role, row.figures.gflops_per_video, row.figures.mAP) for row in rows
     ]
