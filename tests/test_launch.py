@@ -79,7 +79,7 @@ def test_flags_are_those_of_the_job(name: str) -> None:
     known = {option for action in parser._actions for option in action.option_strings}
     lines = [line for line in (LAUNCH / name).read_text().splitlines() if "arnet train" in line]
     lines += [line for line in (LAUNCH / name).read_text().splitlines() if "- --" in line]
-    used = {flag for line in lines for flag in re.findall(r"--[a-z_]+(?![a-z_.])", line)}
+    used = {flag for line in lines for flag in re.findall(r"--[a-z-]+(?![a-z_.-])", line)}
     slurm_own = {"--wait"}
     assert used - slurm_own <= known
     assert lines
@@ -160,7 +160,7 @@ def test_local_starts_the_processes_and_waits_for_them(tmp_path: Path) -> None:
 
 
 def test_local_ends_the_others_when_one_fails(tmp_path: Path) -> None:
-    _stand_in(tmp_path, "arnet", '[[ "$*" == *process_id=1* ]] && exit 3\nexec sleep 100')
+    _stand_in(tmp_path, "arnet", '[[ "$*" == *process-id=1* ]] && exit 3\nexec sleep 100')
     started = time.monotonic()
     assert _run(tmp_path, "local.sh", "2", "--config=demo")[0] == 3
     assert time.monotonic() - started < 50

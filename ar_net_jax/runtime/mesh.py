@@ -13,7 +13,7 @@ from ar_net_jax.errors import UserError
 
 Tree = Any
 # The fields of a batch that the devices need; the rest stays on the host.
-DEVICE_FIELDS = ("frames", "labels", "example_id", "epoch", "mask", "forced_actions")
+DEVICE_FIELDS = ("frames", "labels", "example_id", "epoch", "mask")
 
 
 def make_mesh() -> Mesh:
@@ -107,7 +107,9 @@ def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Arra
     Returns:
         The batch of all processes, as global arrays.
     """
-    return shard_rows({name: batch[name] for name in DEVICE_FIELDS if name in batch}, mesh)
+    # Evaluation may impose decisions on the videos of a batch.
+    sent = (*DEVICE_FIELDS, "forced_actions")
+    return shard_rows({name: batch[name] for name in sent if name in batch}, mesh)
 
 
 def gather(arrays: Tree) -> Tree:
