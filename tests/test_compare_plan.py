@@ -14,7 +14,7 @@ from ar_net_jax.compare.plan import Choice, Plan, Run, efficiency_weight, make_p
 from ar_net_jax.compare.studies import FIELD, STUDIES, TABLE1, TABLE4
 from ar_net_jax.compare.study import COST_PENALTY, Row, Setting, Study, Varied, settings_of
 from ar_net_jax.errors import UserError
-from ar_net_jax.experiment import load_config
+from ar_net_jax.experiment import apply_overrides, load_config
 from ar_net_jax.runtime.side_by_side import Outcome
 
 
@@ -45,10 +45,11 @@ def _run_of(plan: Plan, name: str) -> Run:
 def test_what_is_shared_is_trained_once(tmp_path: Path) -> None:
     plan = _plan(TABLE1, tmp_path, seeds=(0, 1))
     shown = _run_of(plan, "ar_net")
-    assert [run.name for run in plan.first()] == ["ar_net, seed 0", "ar_net, seed 1"]
+    starts = {run.start.workdir: run.start.name for run in plan.runs if run.start}
+    assert list(starts.values()) == ["ar_net, seed 0", "ar_net, seed 1"]
     for name in ("uniform", "lstm", "random_policy", "multi_scale"):
         run = _run_of(plan, name)
-        assert plan.starts[run.workdir] == shown.workdir
+        assert run.start == shown
         assert run.config.init_from == str((shown.workdir / "stages" / "warmup").absolute())
     # Rows that a config does not offer are told.
     assert set(plan.left_out) == {row.name for row in TABLE1.rows if "efficient" in row.name}
@@ -59,10 +60,11 @@ def test_what_is_shared_is_trained_once(tmp_path: Path) -> None:
 
 
 def test_studies_share_runs_that_are_alike(tmp_path: Path) -> None:
-    one, four = (_run_of(_plan(study, tmp_path), "uniform") for study in (TABLE1, TABLE4))
+    picked = {"rows": ("uniform",)}
+    one, four = (_run_of(_plan(study, tmp_path, **picked), "uniform") for study in (TABLE1, TABLE4))
     assert one.workdir == four.workdir
     others = [
-        _run_of(_plan(TABLE1, tmp_path, **how), "uniform").workdir
+        _run_of(_plan(TABLE1, tmp_path, **picked, **how), "uniform").workdir
         for how in (
             {"seeds": (1,)},
             {"overrides": ("--config.stages.joint.epochs=3",)},
@@ -73,8 +75,8 @@ def test_studies_share_runs_that_are_alike(tmp_path: Path) -> None:
     ]
     assert len({one.workdir, *others}) == 5
     # Where the same videos are says nothing about a run.
-    moved = _plan(TABLE1, tmp_path, overrides=(f"--config.data.data_dir={tmp_path}",))
-    assert _run_of(moved, "ar_net").workdir == _run_of(_plan(TABLE1, tmp_path), "ar_net").workdir
+    moved = _plan(TABLE1, tmp_path, **picked, overrides=(f"--config.data.data_dir={tmp_path}",))
+    assert _run_of(moved, "uniform").workdir == one.workdir
 
 
 def test_rows_are_picked_with_what_they_are_held_against(tmp_path: Path) -> None:
@@ -102,6 +104,14 @@ def test_shipped_studies_name_rows_that_are_there(name: str) -> None:
         assert {row.start, row.match} - {""} <= set(names)
         # The search changes what is trained after the shared stage.
         assert not row.match or row.start
+
+
+def test_what_varies_can_be_varied(tmp_path: Path) -> None:
+    for run in _plan(FIELD, tmp_path).runs:
+        settings = settings_of(run.row.varied, run.config)
+        for setting in settings:
+            apply_overrides(run.config, setting.overrides)
+        assert (len(settings) > 1) == (run.row.varied is not None), run.name
 
 
 def test_all_methods_of_the_field_have_equal_epochs_and_heads(tmp_path: Path) -> None:
@@ -162,7 +172,7 @@ def small(tmp_path: Path) -> Plan:
 
 def _train(plan: Plan, tmp_path: Path, lanes: Lanes) -> training.Trainer:
     trainer = training.Trainer(tmp_path, tmp_path / "compiled", progress=False)
-    trainer.train(plan.runs, plan.first(), plan.starts)
+    trainer.train(plan.runs)
     return trainer
 
 

@@ -37,6 +37,7 @@ class Run:
         config: with the classes of the data, and where it starts from.
         workdir: its folder.
         weight: of the efficiency loss, where that is searched for; None where the config's stands.
+        start: the run from whose first stage it goes on; None where it begins by itself.
     """
 
     row: Row
@@ -44,6 +45,7 @@ class Run:
     config: Config
     workdir: Path
     weight: float | None = None
+    start: "Run | None" = None
 
     @property
     def name(self) -> str:
@@ -95,9 +97,12 @@ class Choice:
         return "demo" if self.data == EMBEDDED else self.data
 
     def settings(self, run: "Run") -> tuple[Setting, ...]:
-        """The settings that a run is evaluated in, the trained one first; two of them if quick."""
+        """The settings that a run is evaluated in, the trained one first; if quick, few of them."""
         found = settings_of(run.row.varied, run.config)
-        return tuple(dict.fromkeys((found[0], found[-1]))) if self.quick else found
+        if not self.quick:
+            return found
+        # A program for each is to be compiled.
+        return (found[0], found[-1]) if run.row.name == self.study.reference else found[:1]
 
     def picked(self) -> list[Row]:
         """The rows asked for, with the reference, in the study's order.
@@ -124,21 +129,11 @@ class Plan:
 
     Attributes:
         runs: by row and seed, those whose weight is searched for with the config's as a beginning.
-        shared: runs of which the first stage alone is needed by others.
-        starts: by the folder of a run, the folder of the one whose first stage it starts from.
         left_out: why, by name of a row that cannot be trained.
     """
 
     runs: list[Run] = field(default_factory=list)
-    shared: list[Run] = field(default_factory=list)
-    starts: dict[Path, Path] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
-
-    def first(self) -> list[Run]:
-        """Runs whose first stage others start from, each once."""
-        needed = set(self.starts.values())
-        found = {run.workdir: run for run in (*self.runs, *self.shared) if run.workdir in needed}
-        return list(found.values())
 
 
 def make_plan(choice: Choice) -> Plan:
@@ -157,8 +152,10 @@ def make_plan(choice: Choice) -> Plan:
             plan.left_out[row.name] = f"config '{choice.config_name}' has no variant {unknown[0]!r}"
             continue
         try:
-            for seed in choice.seeds:
-                _add(plan, choice, row, seed)
+            runs = [make_run(choice, row, seed) for seed in choice.seeds]
+            if row.match:
+                efficiency_weight(runs[0].config)
+            plan.runs += runs
         except UserError as error:
             errors.append(error)
             plan.left_out[row.name] = str(error)
@@ -199,7 +196,7 @@ def make_run(choice: Choice, row: Row, seed: int, weight: float | None = None) -
         config = replace(config, init_from=str(folder.absolute()), stage_order=order)
     workdir = choice.home / "runs" / _folder(row, seed, config, parent)
     check_config(config, workdir)
-    return Run(row, seed, config, workdir, weight)
+    return Run(row, seed, config, workdir, weight, parent)
 
 
 def efficiency_weight(config: Config) -> float:
@@ -211,17 +208,6 @@ def efficiency_weight(config: Config) -> float:
         f"method '{config.method}' is trained by no efficiency loss whose weight could change its "
         "cost"
     )
-
-
-def _add(plan: Plan, choice: Choice, row: Row, seed: int) -> None:
-    run = make_run(choice, row, seed)
-    if row.match:
-        efficiency_weight(run.config)
-    plan.runs.append(run)
-    if row.start:
-        parent = make_run(choice, choice.study.row(row.start), seed)
-        plan.starts[run.workdir] = parent.workdir
-        plan.shared.append(parent)
 
 
 def _variants(choice: Choice, row: Row) -> list[str]:

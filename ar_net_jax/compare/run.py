@@ -55,8 +55,7 @@ class _Bench:
 
     def train_and_judge(self, runs: Sequence[Run]) -> None:
         """Trains runs and judges those that came to their end."""
-        plan = self.plan
-        self.trainer.train(runs, plan.first(), plan.starts)
+        self.trainer.train(runs)
         tasks = {run.name: self._judging(run) for run in runs if run.name not in self.failures}
         missing = {name: task for name, task in tasks.items() if task.done() is None}
         if missing:
@@ -118,9 +117,7 @@ class _Bench:
         weight = search.next_weight([trial for trial, _ in trials], target)
         if weight is None:
             return None
-        following = make_run(self.choice, run.row, run.seed, weight)
-        self.plan.starts[following.workdir] = self.plan.starts[run.workdir]
-        return following
+        return make_run(self.choice, run.row, run.seed, weight)
 
     def _best(self, run: Run, trials: Sequence[tuple[search.Trial, Run]]) -> Run:
         target = self._target(run)

@@ -40,7 +40,7 @@ class Protocol:
     progress: bool = True
 
 
-QUICK = Protocol(batches=(8,), rounds=8)
+QUICK = Protocol(batches=(1,), rounds=8)
 
 
 @dataclass(frozen=True)

@@ -30,27 +30,22 @@ class Trainer:
     progress: bool
     failures: dict[str, str] = field(default_factory=dict)
 
-    def train(
-        self, runs: Sequence[Run], shared: Sequence[Run], starts: Mapping[Path, Path]
-    ) -> None:
+    def train(self, runs: Sequence[Run]) -> None:
         """Trains what is not trained yet; a run that fails leaves the others alone.
 
         Args:
-            runs: to be trained to their end.
-            shared: runs whose first stage others start from.
-            starts: by the folder of a run, the folder of the one that it starts from.
+            runs: to be trained to their end, and before them the first stages that they start from.
 
         Raises:
             Preempted: told to stop; what was under way is saved.
         """
         missing = [run for run in runs if not holds_model(run.workdir / "model")]
-        needed = {starts[run.workdir] for run in missing if run.workdir in starts}
+        starts = {run.start.workdir: run.start for run in missing if run.start}
         first = {
             f"{run.name}, first stage": self._task(run, until=run.config.stage_order[0])
-            for run in shared
-            if run.workdir in needed
+            for run in starts.values()
         }
-        waiting = [run for run in missing if run.workdir in starts or run.workdir in needed]
+        waiting = [run for run in missing if run.start or run.workdir in starts]
         # Those that wait for nothing keep the other cores busy meanwhile.
         ready = [run for run in missing if run not in waiting]
         outcomes = self._run({**first, **{run.name: self._task(run) for run in ready}})
@@ -60,7 +55,7 @@ class Trainer:
             if outcomes[name].failure
         }
         for run in waiting:
-            start = starts.get(run.workdir, run.workdir)
+            start = run.start.workdir if run.start else run.workdir
             if start in broken:
                 self.failures[run.name] = broken[start]
         left = [run for run in waiting if run.name not in self.failures]
