@@ -89,18 +89,21 @@ def multi_scale(config: ConfigDict) -> None:
     _baseline(config, "multi_scale", skips=())
 
 
+def _with_light_network(config: ConfigDict, method: str, role: str) -> None:
+    """A method in its usual training, the policy's network in the role of its light one."""
+    model = config.model
+    light = {
+        f"{role}_backbone": model.policy.backbone,
+        f"{role}_resolution": model.policy.resolution,
+    }
+    heavy = {"backbone": model.backbones[0], "resolution": model.resolutions[0]}
+    set_method(config, method, **heavy, **light)
+    set_stages(config, methods.get(method).stages())
+
+
 def scsampler(config: ConfigDict) -> None:
     """SCSampler (Table 2), trained as the authors of AR-Net did: each network by itself."""
-    model = config.model
-    set_method(
-        config,
-        "scsampler",
-        backbone=model.backbones[0],
-        resolution=model.resolutions[0],
-        sampler_backbone=model.policy.backbone,
-        sampler_resolution=model.policy.resolution,
-    )
-    set_stages(config, methods.get("scsampler").stages())
+    _with_light_network(config, "scsampler", "sampler")
 
 
 def frameexit(config: ConfigDict) -> None:
@@ -158,16 +161,7 @@ def liteeval(config: ConfigDict) -> None:
     The row of the table is of ResNet-101, and of MobileNetV2 at 112 px: add
     `--config.model.backbone=resnet101 --config.model.coarse_resolution=112`.
     """
-    model = config.model
-    set_method(
-        config,
-        "liteeval",
-        backbone=model.backbones[0],
-        resolution=model.resolutions[0],
-        coarse_backbone=model.policy.backbone,
-        coarse_resolution=model.policy.resolution,
-    )
-    set_stages(config, methods.get("liteeval").stages())
+    _with_light_network(config, "liteeval", "coarse")
 
 
 def listentolook(config: ConfigDict) -> None:
@@ -176,16 +170,7 @@ def listentolook(config: ConfigDict) -> None:
     The row of the table is of ResNet-101; add `--config.model.backbone=resnet101` and, of the
     previews that its cost allows, `--config.model.preview_resolution=168`.
     """
-    model = config.model
-    set_method(
-        config,
-        "listentolook",
-        backbone=model.backbones[0],
-        resolution=model.resolutions[0],
-        preview_backbone=model.policy.backbone,
-        preview_resolution=model.policy.resolution,
-    )
-    set_stages(config, methods.get("listentolook").stages())
+    _with_light_network(config, "listentolook", "preview")
 
 
 def adaframe(config: ConfigDict) -> None:
@@ -194,16 +179,7 @@ def adaframe(config: ConfigDict) -> None:
     The row of the table is of ResNet-101, and of MobileNetV2 at 112 px: add
     `--config.model.backbone=resnet101 --config.model.memory_resolution=112`.
     """
-    model = config.model
-    set_method(
-        config,
-        "adaframe",
-        backbone=model.backbones[0],
-        resolution=model.resolutions[0],
-        memory_backbone=model.policy.backbone,
-        memory_resolution=model.policy.resolution,
-    )
-    set_stages(config, methods.get("adaframe").stages())
+    _with_light_network(config, "adaframe", "memory")
 
 
 def multi_agent(config: ConfigDict) -> None:
