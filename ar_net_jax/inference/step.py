@@ -4,14 +4,17 @@ Decisions, routing, averaging and costs are one program; nothing goes through th
 every device routes the frames of its own videos.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol, cast
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
+from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.costs.cost import total_gflops
 from ar_net_jax.inference.chunks import plan_chunks
 from ar_net_jax.methods import Method
@@ -183,18 +186,36 @@ def make_predict_step(
         A function (variables, batch) -> `Result`. Where a batch has `forced_actions`, those are
         imposed, as in a `Request`.
     """
+    step = _predict_step(type(method), method.config, routing, chunks, random_crops, mesh)
+    # As NumPy holds it, an argument is the same on every process.
+    given = np.asarray(seed), np.float32(cost_penalty)
+    return lambda variables, batch: step(variables, batch, *given)
+
+
+# One program serves all penalties, seeds and splits: tracing it takes longer than a small split.
+@functools.lru_cache(maxsize=8)
+def _predict_step(
+    kind: type[Method[Any, Any]],
+    config: ModelConfig,
+    routing: Routing,
+    chunks: Chunks | None,
+    random_crops: bool,
+    mesh: Mesh | None,
+) -> Callable[[Any, Mapping[str, Array], Array, Array], Result]:
     alone = mesh is None or mesh.size == 1
     infer = make_inference(
-        method,
+        kind(config),
         routing=routing,
         chunks=chunks,
         random_crops=random_crops,
         mesh=None if alone else mesh,
     )
 
-    def step(variables: Any, batch: Mapping[str, Array]) -> Result:
+    def step(
+        variables: Any, batch: Mapping[str, Array], seed: Array, cost_penalty: Array
+    ) -> Result:
         keys = example_keys(seed, jnp.zeros_like(batch["example_id"]), batch["example_id"])
         request = Request(batch["frames"], keys, forced_actions=batch.get("forced_actions"))
-        return infer(variables, request, jnp.float32(cost_penalty))
+        return infer(variables, request, cost_penalty)
 
     return jax.jit(step)

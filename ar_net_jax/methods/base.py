@@ -214,7 +214,7 @@ class Method(abc.ABC, Generic[C, S]):
             stage: that is to be trained, which may need temporary classifiers.
 
         Returns:
-            `{"params": ...}`, and `"batch_stats"` where there are BatchNorms.
+            Trees by collection: `params`, and `batch_stats` where there are BatchNorms.
         """
         size = self.image_size
         frames = jnp.zeros((1, 1, size, size, 3), jnp.uint8)

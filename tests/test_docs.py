@@ -1,0 +1,58 @@
+"""The pages' commands name jobs, flags, configs and fields that exist; links lead to pages."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from ar_net_jax.cli.main import JOBS, build_parser
+from ar_net_jax.config.shipped import shipped_configs
+from ar_net_jax.experiment import load_config
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def _commands() -> list[str]:
+    """Every command of a page's shell blocks, one a line, comments and assignments before left."""
+    found = []
+    for page in PAGES:
+        for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                found += [part.strip() for part in line.split("&&")]
+    return [line for line in dict.fromkeys(found) if line]
+
+
+def _words(command: str) -> list[str]:
+    return [word for word in shlex.split(command, comments=True) if word not in ("...", "…")]
+
+
+ARNET = [command for command in _commands() if command.startswith("arnet ")]
+
+
+def test_there_are_commands_of_every_job() -> None:
+    jobs = {_words(command)[1] for command in ARNET} - {"--help", "help", "JOB"}
+    assert jobs <= set(JOBS)
+    assert set(JOBS) - jobs == set()
+
+
+@pytest.mark.parametrize("command", ARNET)
+def test_its_flags_and_overrides_exist(command: str) -> None:
+    words = _words(command)[1:]
+    if "--help" in words or words[0] == "help":
+        return
+    flags, rest = build_parser(words[0]).parse_known_args(words)
+    overrides = [word for word in rest if word.startswith("--config.")]
+    assert [word for word in rest if word not in overrides] == []
+    config = getattr(flags, "config", None)
+    if config and str(config).split(":")[0] in shipped_configs():
+        load_config(config, overrides)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_its_links_lead_to_files(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        # Sphinx includes the two pages of the root under these names.
+        name = {"contributing.md": "../CONTRIBUTING.md", "changelog.md": "../CHANGELOG.md"}
+        assert (page.parent / name.get(target, target)).exists(), target
