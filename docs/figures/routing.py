@@ -51,7 +51,7 @@ def main() -> None:
     ax.text(0, 4.85, "computed: chunks of each network's own frames, then it stops", fontsize=10)
     for row in range(len(NETWORKS)):
         chunks(ax, row, 5.2)
-    ax.text(0, -0.25, "white: the filling of a last chunk, the only work done for nothing", fontsize=10)
+    ax.text(0, -0.25, "white: what fills up a last chunk, the only work for nothing", fontsize=10)
     ax.set_xlim(-0.3, 16.2)
     ax.set_ylim(-0.6, 7.1)
     ax.set_axis_off()
