@@ -43,16 +43,17 @@ CONFIG = {
     "log_every": 1,
 }
 LONG = JOINT | {"epochs": 6}
-GLANCE = {
-    "num_classes": 3,
-    "backbone": "resnet8_tiny",
-    "resolution": 24,
+SEPARATE = {"objective": "separate"}
+ONE = {"num_classes": 3, "backbone": "resnet8_tiny", "resolution": 24}
+GLANCE = ONE | {
     "crop": 16,
     "glance_backbone": "resnet8_tiny",
     "glance_resolution": 16,
 }
 FOCUS_LOSSES = ("every_step", "glance", "focus")
 UNI_LOSSES = (*FOCUS_LOSSES, "when_to_focus", "where_to_focus", "large_parts")
+ADAFRAME_LOSSES = dict.fromkeys(("accuracy", "utility", "selection"), {})
+MULTI_AGENT_LOSSES = dict.fromkeys(("accuracy", "moves"), {})
 # What of a config each method has of its own: at least one stage of each kind that it trains.
 METHODS: dict[str, dict[str, Any]] = {
     "ar_net": {
@@ -63,20 +64,70 @@ METHODS: dict[str, dict[str, Any]] = {
         }
     },
     "frameexit": {
-        "model": {
-            "num_classes": 3,
-            "backbone": "resnet8_tiny",
-            "resolution": 24,
-            "steps": 4,
-            "confidence": 0.5,
-        },
+        "model": ONE | {"steps": 4, "confidence": 0.5},
         # Rounding grows fast where gates normalise by four videos: 7 steps.
         "stages": {
             "classify": JOINT | {"losses": {"every_exit": {}}},
             "gate": JOINT | {"losses": {"exit_gates": {"beta": 0.3}}, "select": "last"},
         },
     },
-    # So do policies and classifiers here.
+    "liteeval": {
+        "model": ONE
+        | {
+            "coarse_backbone": "resnet8_tiny",
+            "coarse_resolution": 16,
+            "fine_width": 6,
+            "coarse_width": 5,
+            "fine_hidden": 8,
+            "coarse_hidden": 3,
+        },
+        "stages": {
+            "warmup": JOINT | SEPARATE,
+            "joint": JOINT | {"losses": {"accuracy": {}, "gate_usage": {"target": 0.25}}},
+        },
+    },
+    "listentolook": {
+        "model": ONE
+        | {
+            "preview_backbone": "resnet8_tiny",
+            "preview_resolution": 16,
+            "hidden_size": 8,
+            "attention_width": 6,
+            "frames": 2,
+        },
+        "stages": {"warmup": JOINT | SEPARATE, "joint": JOINT | {"losses": {"accuracy": {}}}},
+    },
+    "adaframe": {
+        "model": ONE
+        | {
+            "memory_backbone": "resnet8_tiny",
+            "memory_resolution": 16,
+            "memory_frames": 2,
+            "steps": 3,
+            "hidden_size": 6,
+        },
+        "stages": {
+            "warmup": JOINT | SEPARATE,
+            "random": JOINT | {"losses": ADAFRAME_LOSSES, "locations": "uniform"},
+            "joint": JOINT | {"losses": ADAFRAME_LOSSES},
+        },
+    },
+    "multi_agent": {
+        "model": ONE | {"agents": 2, "steps": 2, "hidden_size": 6},
+        "stages": {
+            "warmup": JOINT | SEPARATE,
+            "joint": JOINT | {"losses": MULTI_AGENT_LOSSES},
+        },
+    },
+    "ocsampler": {
+        "model": ONE
+        | {"skim_backbone": "resnet8_tiny", "skim_resolution": 16, "shift_div": 4, "frames": 2},
+        "stages": {
+            "classifier": JOINT | SEPARATE,
+            "sampler": JOINT | {"losses": {"set_policy": {}}, "select": "last"},
+        },
+    },
+    # Rounding grows fast where policies and classifiers normalise by few videos, too.
     "adafocus_v2": {
         "model": GLANCE | {"steps": 3, "policy_width": 4, "policy_hidden": 8},
         "stages": {"train": JOINT | {"losses": dict.fromkeys(FOCUS_LOSSES, {})}},

@@ -218,3 +218,17 @@ def test_parts_of_each_kind_of_stage() -> None:
     assert parts(objective="separate") == ["backbone_1", *frozen]
     warmed = ["backbone_1", "policy", "policy", FROZEN, FROZEN]
     assert parts(objective="separate", train_policy_features=True) == warmed
+
+
+def test_classifiers_of_embeddings_have_a_rate_of_their_own() -> None:
+    config = ARNetConfig(
+        num_classes=3,
+        resolutions=(32, 16),
+        backbones=("resnet8_tiny",),
+        head="max_mlp",
+        policy=PolicyConfig("resnet8_tiny", 16, hidden_size=8),
+    )
+    found = _names_by_group(ARNet(config))
+    wide = {("backbone_0", "head", "kernel"), ("policy", "lowest_head", "kernel")}
+    assert set(found["wide_head_weight"]) == wide
+    assert ("policy", "decision", "kernel") in found["head_weight"]

@@ -14,6 +14,8 @@ class OptimizerConfig:
         weight_decay: added to the gradient of the groups that decay.
         clip_norm: bound on the gradient's global norm (per backbone in separate training).
         head_multiplier: learning-rate factor of every classifier and of the decision head.
+        wide_head_multiplier: the same of classifiers that read an embedding of the head `max_mlp`.
+            Its thousands of inputs move a prediction together, and the more, the fewer classes.
         bias_multiplier: further factor of biases other than BatchNorm's; they do not decay.
         micro_batches: equal parts of a batch that go through the model one after the other, their
             gradients summed, to need less memory. BatchNorm then uses the statistics of each part
@@ -26,6 +28,7 @@ class OptimizerConfig:
     weight_decay: float = 1e-4
     clip_norm: float = 20.0
     head_multiplier: float = 5.0
+    wide_head_multiplier: float = 5.0
     bias_multiplier: float = 2.0
     micro_batches: int = 1
     shard_state: bool = False

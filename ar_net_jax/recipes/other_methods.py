@@ -218,7 +218,7 @@ def _glance_focus(config: ConfigDict, method: str, **model: Any) -> None:
         **model,
     )
     set_stages(config, methods.get(method).stages())
-    config.optimizer.update(head_multiplier=1.0, bias_multiplier=1.0)
+    config.optimizer.update(head_multiplier=1.0, wide_head_multiplier=1.0, bias_multiplier=1.0)
 
 
 def max_mlp(config: ConfigDict) -> None:

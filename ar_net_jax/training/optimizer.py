@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import optax
 
+from ar_net_jax.config.model import HEAD_WIDTH
 from ar_net_jax.config.optimizer import OptimizerConfig
 from ar_net_jax.methods import FROZEN
 
@@ -22,12 +23,16 @@ def parameter_group(
         heads: paths of the modules that are Linear layers in the released sense.
 
     Returns:
-        `norm`, `head_weight`, `head_bias`, `weight` or `bias`.
+        `norm`, `weight`, `bias`, of a Linear layer `head_weight`, `head_bias`, and where that
+        reads an embedding of the head `max_mlp`, `wide_head_weight`, `wide_head_bias`.
     """
     if "scale" in siblings or path[-1] == "gamma":
         return "norm"
     kind = "bias" if path[-1].startswith("bias") else "weight"
-    return f"head_{kind}" if path[:-1] in heads else kind
+    if path[:-1] not in heads:
+        return kind
+    wide = "kernel" in siblings and siblings["kernel"].shape[0] == HEAD_WIDTH
+    return f"wide_head_{kind}" if wide else f"head_{kind}"
 
 
 def parameter_groups(
@@ -75,6 +80,8 @@ def make_optimizer(
         "bias": config.bias_multiplier,
         "head_weight": config.head_multiplier,
         "head_bias": config.head_multiplier * config.bias_multiplier,
+        "wide_head_weight": config.wide_head_multiplier,
+        "wide_head_bias": config.wide_head_multiplier * config.bias_multiplier,
     }
     parts = jax.tree_util.tree_map_with_path(
         lambda path, _: part_of(tuple(k.key for k in path)), params
