@@ -185,9 +185,9 @@ def adafocus_v2(config: ConfigDict) -> None:
         policy_width=16,
         policy_hidden=64,
     )
-    # No part is trained already, so all learn at one rate, but for the classifier of thousands of
-    # inputs: ten times the published learning rate would be far too much for it.
-    rates = AdaFocusV2Rates(policy=1.0, glance=1.0, classifier=0.2)
+    config.optimizer.wide_head_multiplier = WIDE_HEAD
+    # No part is trained already, so all learn at one rate.
+    rates = AdaFocusV2Rates(policy=1.0, glance=1.0, classifier=1.0)
     stage = AdaFocusV2Stage(losses=glance_focus_losses(), rates=rates, **ONE_STAGE)
     recipes.set_stages(config, {"train": stage})
 
@@ -206,8 +206,9 @@ def uni_adafocus(config: ConfigDict) -> None:
         spatial_hidden=16,
         temporal_hidden=16,
     )
+    config.optimizer.wide_head_multiplier = WIDE_HEAD
     rates = UniAdaFocusRates(
-        spatial=1.0, temporal=1.0, glance=1.0, glance_classifier=0.2, focus_classifier=0.2
+        spatial=1.0, temporal=1.0, glance=1.0, glance_classifier=1.0, focus_classifier=1.0
     )
     stage = UniAdaFocusStage(losses=UniAdaFocus.usual_losses("joint"), rates=rates, **ONE_STAGE)
     recipes.set_stages(config, {"train": stage})
@@ -284,6 +285,8 @@ FINETUNE = ARNetStage(
 )
 
 
+# At the usual rate a step on ten classes changes a prediction from 4096 inputs by hundreds.
+WIDE_HEAD = 0.01
 # For methods that are trained from end to end at once, as long as AR-Net's three stages.
 ONE_STAGE: dict[str, Any] = {
     "epochs": 80,
@@ -305,8 +308,7 @@ def get_config(variants: str = "") -> ConfigDict:
     )
     config.model.policy.update(backbone="resnet8_tiny", resolution=24, hidden_size=64, dropout=0.0)
     config.data.update(num_frames=8, batch_size=4, eval_batch_size=160, flip=False, num_threads=2)
-    # At the usual rate a step on ten classes changes a prediction from 4096 inputs by hundreds.
-    config.optimizer.wide_head_multiplier = 0.01
+    config.optimizer.wide_head_multiplier = WIDE_HEAD
     # An epoch takes seconds: to evaluate and save each of them made the demo two minutes longer.
     config.update(evaluate_every=4, checkpoint_every=4)
     recipes.set_stages(config, {"warmup": WARMUP, "joint": JOINT, "finetune": FINETUNE})

@@ -108,7 +108,7 @@ class AdaFocusV2(Method[AdaFocusV2Config, AdaFocusV2Stage]):
         return {
             **cfg.networks(),
             POLICY: Network(path=(POLICY,), macs=policy, heads=("place",)),
-            CLASSIFIER: Network(path=(CLASSIFIER,), macs=classifier),
+            CLASSIFIER: Network(path=(CLASSIFIER,), macs=classifier, heads=("linear",)),
         }
 
     @property

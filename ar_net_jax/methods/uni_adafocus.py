@@ -169,8 +169,8 @@ class UniAdaFocus(Method[UniAdaFocusConfig, UniAdaFocusStage]):
             **cfg.networks(),
             SPATIAL: Network(path=(SPATIAL,), macs=spatial),
             TEMPORAL: Network(path=(TEMPORAL,), macs=temporal),
-            GLANCE_CLASSIFIER: Network(path=(GLANCE_CLASSIFIER,), macs=glance),
-            FOCUS_CLASSIFIER: Network(path=(FOCUS_CLASSIFIER,), macs=focus),
+            GLANCE_CLASSIFIER: Network(path=(GLANCE_CLASSIFIER,), macs=glance, heads=("linear",)),
+            FOCUS_CLASSIFIER: Network(path=(FOCUS_CLASSIFIER,), macs=focus, heads=("linear",)),
             MAP_CLASSIFIER: Network(
                 path=(),
                 children=(MAP_CLASSIFIER,),

@@ -31,7 +31,7 @@ def parameter_group(
     kind = "bias" if path[-1].startswith("bias") else "weight"
     if path[:-1] not in heads:
         return kind
-    wide = "kernel" in siblings and siblings["kernel"].shape[0] == HEAD_WIDTH
+    wide = "kernel" in siblings and siblings["kernel"].shape[-2] >= HEAD_WIDTH
     return f"wide_head_{kind}" if wide else f"head_{kind}"
 
 
