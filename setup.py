@@ -31,7 +31,7 @@ setup(
     packages=[*find_packages(include=["ar_net_jax", "ar_net_jax.*"]), *SHIPPED_PACKAGES],
     package_dir={"ar_net_jax": "ar_net_jax", **SHIPPED_PACKAGES},
     package_data={
-        "ar_net_jax": ["py.typed"],
+        "ar_net_jax": ["py.typed", "demo/warm_start.safetensors"],
         # What a dataset builder reads beside its code: README.md, TAGS.txt, CITATIONS.bib.
         **{name: ["*.md", "*.txt", "*.bib", "*.tsv"] for name in SHIPPED_PACKAGES},
     },

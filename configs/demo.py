@@ -3,12 +3,13 @@
     arnet demo                                   all approaches, compared
     arnet train --config=demo --workdir=RUN      AR-Net alone
 
-Variants, combined with commas: `quick` (the same path in a few minutes); `controls` (each backbone
-by itself: Uniform at every resolution, in one pass); `uniform`, `lstm`, `random_policy`,
-`multi_scale`, which go on from AR-Net's warm-up; the other methods, each by its name, which need
-none; after those `max_mlp`, the head of the newer works; and of AR-Net the ablations
-`resolution_only`, `skipping_only`, `accuracy_only`, `accuracy_efficiency`, `joint_only` and
-`no_finetune`.
+Variants, combined with commas: `quick` (the same path in a few minutes); `paper_losses` (AR-Net
+without losses of single networks); `warmed_up`, `warm_start` (go on from networks that are trained
+already, given by `init_from`); `controls` (each backbone by itself: Uniform at every resolution);
+`uniform`, `lstm`, `random_policy`, `multi_scale`, which go on from AR-Net's warm-up; the other
+methods, each by its name, which need none; after those `max_mlp`, the head of the newer works; and
+of AR-Net the ablations `resolution_only`, `skipping_only`, `accuracy_only`, `accuracy_efficiency`,
+`joint_only` and `no_finetune`.
 """
 
 import dataclasses
@@ -214,6 +215,22 @@ def uni_adafocus(config: ConfigDict) -> None:
     recipes.set_stages(config, {"train": stage})
 
 
+def paper_losses(config: ConfigDict) -> None:
+    """AR-Net's joint stage as in the paper, equations 9 to 12: no losses of single networks."""
+    del config.stages.joint.losses["separate"]
+
+
+def warmed_up(config: ConfigDict) -> None:
+    """Goes on from networks that are warmed up already, which `init_from` names; give it first."""
+    config.stage_order = ("joint", "finetune")
+
+
+def warm_start(config: ConfigDict) -> None:
+    """The same, from networks that have learnt from more videos, and need fewer epochs."""
+    warmed_up(config)
+    config.stages.joint.update(epochs=12, tau_decay=-0.25)
+
+
 def quick(config: ConfigDict) -> None:
     """Few videos, one epoch a stage: shows the path, not the result."""
     config.data.embedded.update(train=40, validation=32, test=32)
@@ -224,6 +241,9 @@ def quick(config: ConfigDict) -> None:
 
 VARIANTS: dict[str, recipes.Variant] = {
     "quick": quick,
+    "warmed_up": warmed_up,
+    "warm_start": warm_start,
+    "paper_losses": paper_losses,
     "controls": controls,
     "uniform": _after_warmup(recipes.uniform),
     "lstm": _after_warmup(recipes.lstm),

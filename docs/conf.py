@@ -7,9 +7,8 @@ author = "The ar_net_jax authors"
 version = release = __version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
-    "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
 ]
@@ -22,7 +21,9 @@ myst_heading_anchors = 3
 # `$` stands for a shell's variables in these pages, not for formulas.
 myst_enable_extensions = ["colon_fence", "deflist"]
 
-autosummary_generate = True
+# Tests run the notebooks.
+nb_execution_mode = "off"
+
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "show-inheritance": True}

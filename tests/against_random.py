@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ar_net_jax.checkpoints import load_model, save_model
+from ar_net_jax.checkpoints import save_model
 from ar_net_jax.config.data import EmbeddedConfig
 from ar_net_jax.data.embedded.plan import SPLITS
 from ar_net_jax.data.source import VideoSource
@@ -33,62 +33,77 @@ def embedded_splits(folder: Path) -> Splits:
 
 
 def train_stages(
-    method: str, workdir: Path, splits: Splits, stages: tuple[str, ...], *overrides: str
+    method: str,
+    workdir: Path,
+    splits: Splits,
+    epochs: dict[str, int],
+    seed: int,
+    start: Path | None = None,
+    overrides: tuple[str, ...] = (),
 ) -> tuple[Config, dict[str, Any]]:
-    """The demo's model of a method after some of its stages."""
-    order = ",".join(repr(name) for name in stages)
-    how = [f"--config.stage_order=({order},)", *overrides]
-    how += [f"--config.stages.{name}.select=last" for name in stages]
+    """The demo's model of a method after some of its stages, of so many epochs each."""
+    order = ",".join(repr(name) for name in epochs)
+    how = [f"--config.stage_order=({order},)", f"--config.seed={seed}", *overrides]
+    for name, number in epochs.items():
+        how += [f"--config.stages.{name}.epochs={number}", f"--config.stages.{name}.select=last"]
+    # Nothing is chosen by it, and each takes as long as some steps.
+    longest = max(epochs.values())
+    how += [f"--config.{field}_every={longest}" for field in ("evaluate", "checkpoint")]
+    if start is not None:
+        how.append(f"--config.init_from={start}")
     config = load_config(f"demo:{method}", how)
     train(config, workdir, splits["train"], splits["validation"], progress=False)
     return load_config_and_variables(workdir)
 
 
-def trained_networks(
-    method: str, folder: Path, splits: Splits, modules: tuple[str, ...], epochs: int
+def save_modules(
+    folder: Path, config: Config, variables: dict[str, Any], modules: tuple[str, ...]
 ) -> Path:
-    """A saved model that holds only `modules`, trained in the stage `warmup`."""
-    how = f"--config.stages.warmup.epochs={epochs}"
-    config, variables = train_stages(method, folder / "run", splits, ("warmup",), how)
+    """A saved model that holds only `modules` of a trained one."""
     alone = {kind: {n: tree[n] for n in modules if n in tree} for kind, tree in variables.items()}
-    save_model(folder / "networks", alone, config.to_dict())
-    return folder / "networks"
+    save_model(folder, alone, config.to_dict())
+    return folder
 
 
-def assert_kept(networks: Path, variables: dict[str, Any], path: tuple[str, ...]) -> None:
-    """The variables at `path` are still those of a saved model."""
-    before, _ = load_model(networks)
-    for kind, tree in before.items():
-        kept, given = variables[kind], tree
-        for name in path:
-            kept, given = kept[name], given[name]
-        jax.tree.map(np.testing.assert_array_equal, kept, given)
+class Judge:
+    """A model on the test split, under its own decisions or imposed ones."""
 
+    def __init__(self, config: Config, variables: Any, split: VideoSource) -> None:
+        self.config, self.variables, self.method = config, variables, config.build_method()
+        size = {"num_frames": config.data.num_frames, "image_size": self.method.image_size}
+        self._batches = list(split_batches(split, config.data, make_mesh(), **size))
+        self.mask = np.concatenate([batch["mask"] for batch in self._batches])
+        labels = np.concatenate([batch["labels"] for batch in self._batches])
+        self._labels = labels[self.mask]
+        crops = self.method.traits.crops
+        self._own = make_inference(self.method, routing="masked")
+        self._random = make_inference(self.method, routing="masked", random_crops=crops)
 
-def scores(config: Config, variables: Any, split: VideoSource, draws: int = 3) -> dict[str, float]:
-    """Test mAP in percent of `chosen` frames and of as many `random` ones; number of `frames`."""
-    method, mesh, data = config.build_method(), make_mesh(), config.data
-    infer = make_inference(method, routing="masked")
-    sizes = {"num_frames": data.num_frames, "image_size": method.image_size}
-    batches = list(split_batches(split, data, mesh, **sizes))
-    mask = np.concatenate([batch["mask"] for batch in batches])
-    labels = np.concatenate([batch["labels"] for batch in batches])[mask]
+    def own(self) -> tuple[float, np.ndarray]:
+        """Test mAP in percent, and the actions int32 [N, T], padding rows included."""
+        return self._run(self._own, None, seed=0)
 
-    def run(imposed: list[np.ndarray] | None = None) -> tuple[float, list[np.ndarray]]:
-        logits, actions = [], []
-        for i, batch in enumerate(batches):
-            order = jnp.arange(len(batch["mask"]))
-            keys = example_keys(config.seed, jnp.zeros_like(order), order)
-            forced = None if imposed is None else jnp.asarray(imposed[i])
+    def at_random(self, actions: np.ndarray, draws: int = 5) -> float:
+        """Mean test mAP in percent of random decisions that cost as much as `actions`."""
+        rng, found = np.random.default_rng(self.config.seed), []
+        for draw in range(draws):
+            imposed = None
+            if len(self.method.choices) > 1:
+                imposed = actions.copy()
+                imposed[self.mask] = self.method.control_actions(actions[self.mask], rng)
+            found.append(self._run(self._random, imposed, seed=draw)[0])
+        return float(np.mean(found))
+
+    def _run(self, infer: Any, imposed: np.ndarray | None, seed: int) -> tuple[float, np.ndarray]:
+        logits, taken, start = [], [], 0
+        for batch in self._batches:
+            order = jnp.arange(start, start + len(batch["mask"]))
+            start += len(order)
+            keys = example_keys(seed, jnp.zeros_like(order), order)
+            forced = None if imposed is None else jnp.asarray(imposed[order])
             request = Request(batch["frames"], keys, forced_actions=forced)
-            result = infer(variables, request, jnp.float32(0.0))
+            result = infer(self.variables, request, jnp.float32(0.0))
             logits.append(result.logits)
-            actions.append(np.asarray(result.actions))
-        found = np.asarray(jax.nn.softmax(np.concatenate(logits)[mask]))
-        return mean_average_precision(found, labels), actions
-
-    chosen, actions = run()
-    rng = np.random.default_rng(config.seed)
-    random = [run([method.control_actions(a, rng) for a in actions])[0] for _ in range(draws)]
-    frames = np.mean(np.concatenate(actions)[mask] == 0) * data.num_frames
-    return {"chosen": chosen, "random": float(np.mean(random)), "frames": float(frames)}
+            taken.append(np.asarray(result.actions))
+        scores = np.asarray(jax.nn.softmax(np.concatenate(logits)[self.mask]))
+        return mean_average_precision(scores, self._labels), np.concatenate(taken)

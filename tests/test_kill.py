@@ -22,7 +22,7 @@ from signalling import signal_when
 from ar_net_jax.checkpoints import load_model
 from ar_net_jax.data import registry
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
-from ar_net_jax.demo import run as demo
+from ar_net_jax.demo.plan import Plan
 from ar_net_jax.errors import Preempted
 
 VIDEOS = 16
@@ -208,13 +208,13 @@ def test_a_demo_killed_three_times_ends_in_the_same_models(tmp_path: Path) -> No
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert _start_demo(whole).wait() == 0, whole.with_suffix(".log").read_text()
     # While the data is drawn, in AR-Net's joint stage, and half-way through the baselines.
-    for place in ("data/videos/train/00010.mp4", "ar_net/history/1_joint", "lstm/history"):
+    for place in ("data/videos/train/00010.mp4", "ar_net/history/0_joint", "lstm/history"):
         process = _start_demo(killed)
         status = signal_when(process, signal.SIGKILL, (killed / place).exists)
         assert status == -signal.SIGKILL, killed.with_suffix(".log").read_text()
     assert _start_demo(killed).wait() == 0, killed.with_suffix(".log").read_text()
-    for run in (demo._SHOWN, demo._CONTROLS, *demo._BASELINES):
-        models = (load_model(workdir / run / "model")[0] for workdir in (whole, killed))
+    for run in Plan(whole).runs:
+        models = (load_model(workdir / run.name / "model")[0] for workdir in (whole, killed))
         jax.tree.map(np.testing.assert_array_equal, *models)
     tables = [json.loads((workdir / "results.json").read_text()) for workdir in (whole, killed)]
     for row, other in zip(*(table["results"] for table in tables), strict=True):

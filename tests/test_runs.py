@@ -22,6 +22,7 @@ from ar_net_jax.data.nearby import embedded_nearby
 from ar_net_jax.data.source import VideoSource
 from ar_net_jax.data.splits import data_home, prepare_data, with_absolute_paths
 from ar_net_jax.demo import run as demo
+from ar_net_jax.demo.plan import Plan
 from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config, load_config
 from ar_net_jax.training import loop
@@ -275,7 +276,7 @@ def test_a_demo_over_another_demo_is_refused_before_anything_is_drawn(
         raise AssertionError("data was touched")
 
     monkeypatch.setattr(demo, "prepare_data", refuse)
-    for name, config in demo._configs(tmp_path, ["--config.seed=0"], quick=first).items():
+    for name, config in Plan(tmp_path, quick=first).configs(["--config.seed=0"]).items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(json.dumps(config.to_dict()))
     with pytest.raises(UserError, match=r"another config \(different: data.embedded, "):

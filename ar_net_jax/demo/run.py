@@ -7,17 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ar_net_jax.checkpoints import save_model
-from ar_net_jax.config.data import DataConfig, EmbeddedConfig
-from ar_net_jax.data.embedded.plan import SPLITS, EmbeddedSpec
 from ar_net_jax.data.source import VideoSource
-from ar_net_jax.data.splits import data_home, list_classes, prepare_data, with_absolute_paths
+from ar_net_jax.data.splits import data_home, prepare_data
 from ar_net_jax.demo.decisions import choices_by_kind
+from ar_net_jax.demo.plan import CONTROLS, SEPARATE, SHOWN, WARMUP, Plan
 from ar_net_jax.evaluation.comparison import Role, Row, role_of
 from ar_net_jax.evaluation.evaluate import Evaluation, evaluate_model, measure_speed
 from ar_net_jax.evaluation.metrics import chance_level
-from ar_net_jax.experiment import Config, load_config
+from ar_net_jax.experiment import Config
 from ar_net_jax.inference.model import load_config_and_variables
-from ar_net_jax.methods.uniform import Uniform, cut_out
+from ar_net_jax.methods.uniform import cut_out
 from ar_net_jax.recipes import uniform_beside
 from ar_net_jax.reporting.decided import pick_videos
 from ar_net_jax.reporting.decisions import plot_decisions
@@ -25,19 +24,15 @@ from ar_net_jax.reporting.tables import print_table, write_report
 from ar_net_jax.runtime.compilation import keep_compiled_programs
 from ar_net_jax.runtime.side_by_side import run_side_by_side
 from ar_net_jax.runtime.versions import package_versions
-from ar_net_jax.training.record import check_config, take_classes_for_run
+from ar_net_jax.training.record import check_config
 from ar_net_jax.training.task import Training
 
-# Folders of the runs, and variants of the demo's config. The first run is the one whose decisions
-# are shown, and all others start from its warm-up.
-_SHOWN = "ar_net"
-# Each network of the shown one by itself.
-_CONTROLS = "controls"
-# In the order of the table; folder and variant have one name.
-_BASELINES = ("lstm", "random_policy", "multi_scale")
-_WARMUP = "warmup"
 _QUICK = (
     "Quick: few videos and one epoch a stage show the path. The figures say nothing of the methods."
+)
+_WARM = (
+    "All rows start from the same networks, warmed up on other videos than these; --from-scratch "
+    "does without."
 )
 
 
@@ -45,6 +40,8 @@ def run_demo(
     workdir: Path,
     *,
     seed: int = 0,
+    everything: bool = False,
+    from_scratch: bool = False,
     quick: bool = False,
     overrides: Sequence[str] = (),
     progress: bool = True,
@@ -54,6 +51,9 @@ def run_demo(
     Args:
         workdir: gets the data set, the runs, the models, and what `write_report` writes.
         seed: of initialisation and order; the data set has its own.
+        everything: also train Random policy and Multi-Scale.
+        from_scratch: warm networks up on the demo's own videos, instead of starting from the
+            shipped warm start.
         quick: few videos and one epoch a stage: the same path in a few minutes.
         overrides: changes of single fields of every run's config.
         progress: whether to show progress bars.
@@ -66,8 +66,9 @@ def run_demo(
     seeded = [f"--config.seed={seed}", *overrides]
     durations: dict[str, float] = {}
     started = first = time.monotonic()
-    configs = _configs(workdir, seeded, quick=quick)
-    config = configs[_SHOWN]
+    plan = Plan(workdir, everything, from_scratch, quick)
+    configs = plan.configs(seeded)
+    config = configs[SHOWN.name]
     # Before anything is drawn.
     for name, one in configs.items():
         check_config(one, workdir / name)
@@ -75,64 +76,42 @@ def run_demo(
     data = prepare_data(config.data, home, progress=progress)
     durations["data"] = time.monotonic() - started
     test = VideoSource(data, "test")
-    trainings = {
-        name: Training(
-            Uniform.title if name == _CONTROLS else one.build_method().title,
-            one,
-            workdir=workdir / name,
-            data_dir=data,
-            compiled=workdir / "compiled",
-            progress=progress,
-        )
-        for name, one in configs.items()
-    }
-    # All of them start from the one warm-up.
-    warm_up = dataclasses.replace(trainings[_SHOWN], until=_WARMUP)
-    durations |= _train({_WARMUP: warm_up})
+    trainings = _trainings(plan, configs, data, progress)
+    if from_scratch:
+        # All others start from this one's.
+        warm_up = dataclasses.replace(trainings[SHOWN.name], until=WARMUP)
+        durations |= _train({WARMUP: warm_up})
     durations |= _train(trainings)
     started = time.monotonic()
-    rows, shown = _evaluate_all(workdir, test)
+    rows, shown = _evaluate_all(plan, test)
     durations["evaluation"] = time.monotonic() - started
     # Less than their sum: trainings run side by side.
     durations["total"] = time.monotonic() - first
-    _write(workdir, config, rows, shown, test, home, durations, _QUICK if quick else "")
+    remark = " ".join(([_QUICK] if quick else []) + ([] if from_scratch else [_WARM]))
+    _write(workdir, config, rows, shown, test, home, durations, remark)
+
+
+def _trainings(
+    plan: Plan, configs: Mapping[str, Config], data: Path, progress: bool
+) -> dict[str, Training]:
+    """The trainings of a plan by name."""
+    return {
+        run.name: Training(
+            run.title,
+            configs[run.name],
+            workdir=plan.workdir / run.name,
+            data_dir=data,
+            compiled=plan.workdir / "compiled",
+            progress=progress,
+        )
+        for run in plan.runs
+    }
 
 
 def _train(trainings: Mapping[str, Training]) -> dict[str, float]:
     """Seconds by name."""
     print("training " + ", ".join(training.title for training in trainings.values()), flush=True)
     return {name: outcome.seconds for name, outcome in run_side_by_side(trainings).items()}
-
-
-def _configs(workdir: Path, overrides: Sequence[str], *, quick: bool) -> dict[str, Config]:
-    """The configs of all runs by name, the shown one first, with the data set's classes."""
-    configs = {}
-    for name in (_SHOWN, _CONTROLS, *_BASELINES):
-        first = name == _SHOWN
-        start = [] if first else [f"--config.init_from={_warmup_dir(workdir)}"]
-        config = load_config(_spec("" if first else name, quick), [*overrides, *start])
-        data = _drawing_all(with_absolute_paths(config.data))
-        names = list_classes(data, data_home(data, workdir))
-        where = f"data set '{data.name}'"
-        config = dataclasses.replace(config, data=data)
-        configs[name] = take_classes_for_run(config, workdir / name, names, where)
-    return configs
-
-
-def _drawing_all(data: DataConfig) -> DataConfig:
-    """A data config that says how many videos are drawn, the usual numbers too."""
-    usual = EmbeddedSpec()
-    given = {split: getattr(data.embedded, split) or getattr(usual, split) for split in SPLITS}
-    return dataclasses.replace(data, embedded=EmbeddedConfig(**given))
-
-
-def _spec(variant: str, quick: bool) -> str:
-    names = ["quick"] if quick else []
-    return "demo:" + ",".join(([variant] if variant else []) + names)
-
-
-def _warmup_dir(workdir: Path) -> Path:
-    return workdir / _SHOWN / "stages" / _WARMUP
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,26 +122,29 @@ class _Evaluated:
     evaluation: Evaluation
 
 
-def _evaluate_all(workdir: Path, test: VideoSource) -> tuple[list[Row], Evaluation]:
+def _evaluate_all(plan: Plan, test: VideoSource) -> tuple[list[Row], Evaluation]:
     """A row per model on the test split, and the evaluation of the method that is shown."""
-    config, variables = load_config_and_variables(workdir / _SHOWN)
-    method, main = config.build_method(), evaluate_model(config, variables, test)
-    found = {method.title: _Evaluated(role_of(method), main)}
-    found |= _evaluate_uniform(workdir, config, test, main.figures.gflops_per_video)
-    for name in _BASELINES:
-        config, variables = load_config_and_variables(workdir / name)
-        method, evaluation = config.build_method(), evaluate_model(config, variables, test)
-        found[method.title] = _Evaluated(role_of(method), evaluation)
+    found = {run.title: _evaluate(plan.workdir / run.name, test) for run in (SHOWN, SEPARATE)}
+    main = found[SHOWN.title].evaluation
+    config, _ = load_config_and_variables(plan.workdir / SHOWN.name)
+    found |= _evaluate_uniform(plan.workdir, config, test, main.figures.gflops_per_video)
+    found |= {run.title: _evaluate(plan.workdir / run.name, test) for run in plan.baselines}
     speed = measure_speed({title: e.evaluation for title, e in found.items()})
     rows = [Row(title, e.role, e.evaluation.figures, speed[title]) for title, e in found.items()]
     return rows, main
+
+
+def _evaluate(folder: Path, test: VideoSource) -> _Evaluated:
+    config, variables = load_config_and_variables(folder)
+    role = role_of(config.build_method())
+    return _Evaluated(role, evaluate_model(config, variables, test))
 
 
 def _evaluate_uniform(
     workdir: Path, shown: Config, test: VideoSource, gflops: float
 ) -> dict[str, _Evaluated]:
     """Uniform at every resolution, and at the highest with as many frames as `gflops` pay for."""
-    config, variables = load_config_and_variables(workdir / _CONTROLS)
+    config, variables = load_config_and_variables(workdir / CONTROLS.name)
     method = config.build_method()
     image_size, num_frames = method.image_size, shown.data.num_frames
     sides = {n.resolution: name for name, n in method.networks().items() if n.outputs}
