@@ -45,11 +45,13 @@ def test_every_module_config_and_builder_travels(wheel: pathlib.Path) -> None:
 
 def test_metadata_and_types_travel(wheel: pathlib.Path) -> None:
     archive = zipfile.ZipFile(wheel)
-    assert "ar_net_jax/py.typed" in archive.namelist()
+    assert {"ar_net_jax/py.typed", "ar_net_jax/demo/warm_start.safetensors"} <= set(
+        archive.namelist()
+    )
     folder = f"ar_net_jax-{ar_net_jax.__version__}.dist-info"
     metadata = email.message_from_bytes(archive.read(f"{folder}/METADATA"))
     assert metadata["Version"] == ar_net_jax.__version__
-    assert {"beam", "dev", "gcs", "parity", "test", "torch", "weights"} == set(
+    assert {"beam", "dev", "docs", "gcs", "parity", "test", "torch", "weights"} == set(
         metadata.get_all("Provides-Extra")
     )
     assert "arnet = ar_net_jax.cli.main:main" in archive.read(f"{folder}/entry_points.txt").decode()
