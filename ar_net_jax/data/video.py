@@ -23,7 +23,7 @@ from ar_net_jax.data.sampling import eval_indices
 _TIME_SLACK = 5e-4
 
 
-def _time_slack(reader: VideoReader) -> float:
+def time_slack(reader: VideoReader) -> float:
     """Seconds by which a container's rounding may have moved a frame."""
     unit, length = reader.stream.time_base or Fraction(0), 1 / frame_rate(reader.stream)
     # Where a unit is about a frame, as in AVI, times are counts of frames, and exact.
@@ -48,7 +48,7 @@ def decode_frames(
     """
     tick = 0
     with naming(path), contextlib.closing(VideoReader(path)) as reader:
-        slack = _time_slack(reader)
+        slack = time_slack(reader)
         for frame in reader.frames():
             if rate is not None:
                 if frame.time < tick / rate - slack:
