@@ -21,6 +21,7 @@ JOBS = {
     "benchmark-training": "measure a training step of every stage, and the input pipeline",
     "convert": "import weights that others trained, export models",
     "predict": "classify videos, and show what the policy made of each frame",
+    "watch": "classify a camera, a stream or a file, frame by frame",
     "costs": "count what a model computes, per action and per video",
     "export": "write a model as one StableHLO file that runs without this package",
 }
@@ -112,8 +113,8 @@ def _run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
         told = str(error)
     except Preempted as notice:
         told, status = str(notice), Preempted.EXIT_STATUS
-    except KeyboardInterrupt:
-        told, status = "stopped; the same command goes on from here", 130
+    except KeyboardInterrupt as stop:
+        told, status = str(stop) or "stopped; the same command goes on from here", 130
     except BrokenPipeError:
         # Who read the output, such as `head`, has enough; Python would complain at its end too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
