@@ -13,6 +13,7 @@ from ar_net_jax.costs import total_gflops
 from ar_net_jax.experiment import Config
 from ar_net_jax.runtime.timing import time_interleaved
 from ar_net_jax.runtime.versions import package_versions
+from ar_net_jax.training.batch_size import for_a_full_batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +96,7 @@ def benchmark_training(
     Raises:
         UserError: a usage or batch that does not fit, or torch is missing.
     """
+    config = for_a_full_batch(config)
     rows: list[StepRow] = []
     if steps:
         # First, because what is missing shows here, and our own steps take minutes to compile.

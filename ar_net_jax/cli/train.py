@@ -105,8 +105,10 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
 def _dry_run(config: "Config") -> None:
     from ar_net_jax.reporting.dry_run import print_checks
     from ar_net_jax.runtime.distributed import is_first
+    from ar_net_jax.training.batch_size import for_a_full_batch
     from ar_net_jax.training.dry_run import dry_run, require_fit
 
+    config = for_a_full_batch(config)
     checks = dry_run(config)
     if is_first():
         print_checks(config, checks)

@@ -31,7 +31,8 @@ class DataConfig:
             `embedded`, and where `data_dir` is prepared already.
         data_dir: where the prepared data set lives.
         num_frames: T, frames sampled from each video.
-        batch_size: training videos per step, over all devices.
+        batch_size: training videos per step, over all devices; 0 takes as many as fit the training
+            videos and the machine, see `training.batch_size`.
         eval_batch_size: evaluation videos per step, over all devices.
         flip: horizontal flips in training.
         multi_scale: the multi-scale crop in training; otherwise the centre crop of evaluation.
@@ -64,9 +65,9 @@ class DataConfig:
 
     def validate(self, path: str) -> None:
         """Raises UserError, naming the field, if a value is impossible."""
-        for name in ("num_frames", "batch_size", "eval_batch_size"):
+        for name in ("num_frames", "eval_batch_size"):
             require(getattr(self, name) >= 1, f"{path}.{name}", "must be at least 1")
-        for name in ("num_threads", "num_workers", "frame_rate"):
+        for name in ("batch_size", "num_threads", "num_workers", "frame_rate"):
             require(getattr(self, name) >= 0, f"{path}.{name}", "must not be negative")
         for name in ("max_bad_share", "max_missing_share"):
             require(0 <= getattr(self, name) <= 1, f"{path}.{name}", "must lie in [0, 1]")

@@ -20,6 +20,8 @@ class OptimizerConfig:
         micro_batches: equal parts of a batch that go through the model one after the other, their
             gradients summed, to need less memory. BatchNorm then uses the statistics of each part
             and moves its running ones once for each.
+        rates_for_batch: the batch that the stages' learning rates are meant for: they are
+            multiplied by the square root of `data.batch_size` over it. 0 takes them as they are.
         shard_state: keep each part of the momentum on one device only, instead of all of it on
             every device.
     """
@@ -31,6 +33,7 @@ class OptimizerConfig:
     wide_head_multiplier: float = 5.0
     bias_multiplier: float = 2.0
     micro_batches: int = 1
+    rates_for_batch: int = 0
     shard_state: bool = False
 
     def validate(self, path: str) -> None:
@@ -38,4 +41,5 @@ class OptimizerConfig:
         require(0 <= self.momentum < 1, f"{path}.momentum", "must lie in [0, 1)")
         require(self.weight_decay >= 0, f"{path}.weight_decay", "must not be negative")
         require(self.clip_norm > 0, f"{path}.clip_norm", "must be positive")
+        require(self.rates_for_batch >= 0, f"{path}.rates_for_batch", "must not be negative")
         require(self.micro_batches >= 1, f"{path}.micro_batches", "must be at least 1")

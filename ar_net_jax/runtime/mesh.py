@@ -1,5 +1,6 @@
 """The device mesh, and how batches and variables are sharded over it, on one host or many."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -19,6 +20,15 @@ DEVICE_FIELDS = ("frames", "labels", "example_id", "epoch", "mask")
 def make_mesh() -> Mesh:
     """A mesh of all devices of all processes with the single axis `data`."""
     return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+
+
+def memory_limit(mesh: Mesh) -> int:
+    """Bytes that each device has; the devices that stand for a CPU share the host's memory."""
+    stats = mesh.local_devices[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return host // len(mesh.local_devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

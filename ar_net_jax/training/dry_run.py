@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -65,7 +64,7 @@ def dry_run(config: Config) -> list[StageCheck]:
     """Compiles every stage's step ahead of time for this machine's devices.
 
     Args:
-        config: the run: its batch, precision and stages.
+        config: the run: its batch, settled, its precision and stages.
 
     Raises:
         UserError: the batch cannot be split over the devices.
@@ -96,7 +95,7 @@ def _check_stage(config: Config, index: int, mesh: Mesh) -> StageCheck:
         state=_bytes_on_device(state) + _bytes_on_device(variables),
         batches=_BATCHES * _bytes_on_device(batch),
         step=memory.temp_size_in_bytes + result + memory.generated_code_size_in_bytes,
-        limit=memory_limit(mesh),
+        limit=devices.memory_limit(mesh),
         flops=2 * count_macs(program.step, state, batch),
         xla_flops=compiled.cost_analysis().get("flops", float("nan")),
         seconds=seconds,
@@ -128,15 +127,6 @@ def _bytes_on_device(tree: Tree) -> int:
         return jnp.dtype(x.dtype).itemsize * math.prod(shape)
 
     return sum(size(x) for x in jax.tree.leaves(tree))
-
-
-def memory_limit(mesh: Mesh) -> int:
-    """Bytes that each device has; the devices that stand for a CPU share the host's memory."""
-    stats = mesh.local_devices[0].memory_stats() or {}
-    if "bytes_limit" in stats:
-        return stats["bytes_limit"]
-    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return host // len(mesh.local_devices)
 
 
 def require_fit(config: Config, checks: Sequence[StageCheck]) -> None:

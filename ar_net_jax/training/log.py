@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import jax
@@ -17,9 +17,13 @@ from ar_net_jax.runtime.distributed import is_first
 from ar_net_jax.training.nan_guard import NaNGuard
 from ar_net_jax.training.profiling import StepProfile
 from ar_net_jax.training.progress import Throughput, progress_line
+from ar_net_jax.training.trouble import LossTrend, first_estimate
 from ar_net_jax.training.writers import ExampleLog, ScalarWriter
 
 Batch = dict[str, jax.Array]
+
+# After the first, which also compiles, before it is said how long a stage will take.
+_STEPS_TO_ESTIMATE = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +58,7 @@ class StageLog:
         progress: bool,
         done: int,
         last: int,
+        later: Sequence[str] = (),
     ) -> None:
         """Opens the history.
 
@@ -65,8 +70,10 @@ class StageLog:
             progress: whether to show a bar.
             done: steps taken before; what was written for later ones is dropped.
             last: the last step of the stage.
+            later: the stages that come after it.
         """
-        self._stage, self._last = stage, last
+        self._stage, self._last, self._later = stage, last, later
+        self._trend = LossTrend()
         self._lines = reporting.lines and is_first()
         self._stack = contextlib.ExitStack()
         self._writer = self._stack.enter_context(ScalarWriter(directory, resume_step=done))
@@ -105,11 +112,16 @@ class StageLog:
             self._examples.write(step, batch)
         self._profile.after(step, loss)
         self._bar.update()
+        self._trend.add(loss)
         if step == self._first:
             # The first step also compiles; rates are measured from here on.
             loss.block_until_ready()
             self._throughput.resume(step)
             self._say(f"{self._stage}: {describe_programs()}")
+        if step == self._first + _STEPS_TO_ESTIMATE:
+            loss.block_until_ready()
+            left = self._throughput.seconds_left(step)
+            self._say(first_estimate(self._stage, left, self._later))
 
     def report(self, step: int, metrics: Mapping[str, jax.Array], learning_rate: float) -> None:
         """Shows and writes a step's metrics; waits until they are computed."""
@@ -122,6 +134,8 @@ class StageLog:
         self._writer.write_events(step, rates, stage=f"{self._stage}/speed")
         self._bar.set_postfix_str(f"loss {values['loss']:.3f}", refresh=False)
         self._say(progress_line(self._stage, step, self._last, values, rates))
+        if told := self._trend.look(last=step == self._last):
+            self._say(f"{self._stage}: {told}")
 
     def write_scores(self, step: int, scores: Mapping[str, float]) -> None:
         """Shows and writes validation mAP in percent by part."""

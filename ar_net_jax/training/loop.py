@@ -21,9 +21,11 @@ from ar_net_jax.experiment import Config
 from ar_net_jax.inference.model import load_variables
 from ar_net_jax.runtime.distributed import is_first, wait_for_all
 from ar_net_jax.runtime.preemption import PreemptionHandler
+from ar_net_jax.training.batch_size import settle_batch, tell_batch
 from ar_net_jax.training.log import Reporting
 from ar_net_jax.training.record import begin, take_classes_for_run, write_json
 from ar_net_jax.training.stage import Run, StageRecord, run_stage
+from ar_net_jax.training.trouble import missing_classes
 
 _STAGE_RECORD = "stage.json"
 
@@ -66,9 +68,12 @@ def train(
     model_dir = workdir / "model"
     names, where = train_split.class_names, f"data set '{config.data.name}'"
     config = take_classes_for_run(config, workdir, names, where)
+    given, config = config, settle_batch(config, workdir, len(train_split))
     begin(config, workdir, train_split, validation_split)
     if holds_model(model_dir):
         return model_dir
+    if reporting is not None and reporting.lines and is_first():
+        _tell_beforehand(config, given, train_split, validation_split)
     variables = load_variables(config.init_from) if config.init_from else None
     handed_on: dict[str, float] = {}
     with _full_disk_explained(workdir), PreemptionHandler() as preemption:
@@ -90,6 +95,16 @@ def train(
             handed_on = record.handed_on
     save_model(model_dir, variables, config.to_dict())
     return model_dir
+
+
+def _tell_beforehand(
+    config: Config, given: Config, train_split: VideoSource, validation_split: VideoSource
+) -> None:
+    """Says what was settled for a run, and what its videos lack."""
+    if told := tell_batch(config, given, len(train_split)):
+        print(told)
+    for line in missing_classes((train_split, validation_split)):
+        print(line)
 
 
 def _finished_stage(

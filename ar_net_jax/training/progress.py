@@ -56,15 +56,20 @@ class Throughput:
         if begun is None or step <= since[0] or seconds <= 0:
             return {}
         rate = self._frames * (step - since[0]) / seconds
-        seconds_per_step = (self._clock() - begun[1]) / (step - begun[0])
         rates = {
             "frames_per_second": rate,
             "frames_per_second_per_device": rate / jax.device_count(),
             "data_wait": self._waited / seconds,
-            "seconds_left": seconds_per_step * (self._last_step - step),
+            "seconds_left": self.seconds_left(step),
         }
         self._restart(step)
         return rates
+
+    def seconds_left(self, step: int) -> float:
+        """Seconds left in the stage, evaluations included; after the first `resume`."""
+        assert self._begun is not None, "nothing is measured yet"
+        seconds_per_step = (self._clock() - self._begun[1]) / (step - self._begun[0])
+        return seconds_per_step * (self._last_step - step)
 
     def _restart(self, step: int) -> None:
         self._since, self._waited = (step, self._clock()), 0.0

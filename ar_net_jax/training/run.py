@@ -18,6 +18,7 @@ from ar_net_jax.runtime.compilation import keep_compiled_programs
 from ar_net_jax.runtime.distributed import is_first
 from ar_net_jax.runtime.processes import first_process_first
 from ar_net_jax.runtime.storage import open_storage, write_whole
+from ar_net_jax.training.batch_size import settle_batch
 from ar_net_jax.training.log import Reporting
 from ar_net_jax.training.loop import train
 from ar_net_jax.training.record import check_config, take_classes_for_run
@@ -56,7 +57,7 @@ def run_training(
     # Before anything is decoded or downloaded.
     where = told_source(config.data)
     config = take_classes_for_run(config, workdir, list_classes(config.data, home), where)
-    check_config(config, workdir)
+    check_config(settle_batch(config, workdir, None), workdir)
     if not (workdir / "checkpoints").exists():
         pretrained_variables(config)  # An error shows before the data is prepared.
     splits = ("train", "validation")

@@ -159,6 +159,7 @@ def _build_loop(
         progress=run.progress,
         done=done,
         last=plan.last_step,
+        later=config.stage_order[index + 1 :],
     )
     return StageLoop(
         Stage(name, plan, data, program, validation, mesh),
