@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
+from jax.typing import ArrayLike
 
 from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.costs.cost import total_gflops
@@ -201,7 +202,7 @@ def _predict_step(
     chunks: Chunks | None,
     random_crops: bool,
     mesh: Mesh | None,
-) -> Callable[[Any, Mapping[str, Array], Array, Array], Result]:
+) -> Callable[[Any, Mapping[str, Array], ArrayLike, ArrayLike], Result]:
     alone = mesh is None or mesh.size == 1
     infer = make_inference(
         kind(config),

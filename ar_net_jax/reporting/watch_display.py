@@ -118,7 +118,7 @@ class WatchDisplay:
     def _panel(self) -> rich.table.Table:
         feed, watcher = self._feed, self._watcher
         window = watcher.window
-        rows = {
+        rows: dict[str, str | rich.text.Text] = {
             "source": f"{self._name}, {self._came():.1f} frames/s",
             "label": _label(window.classes) or "nothing looked at yet",
             "decisions": _strip(window.frames, watcher.costliest),
