@@ -15,7 +15,7 @@ ROWS = [
     ("errors", "ops", "config", "runtime"),
     ("backbones",),
     ("modules",),
-    ("losses", "costs"),
+    ("losses", "costs", "topology"),
     ("methods",),
     ("experiment", "recipes"),
     ("data",),

@@ -51,7 +51,7 @@ def test_metadata_and_types_travel(wheel: pathlib.Path) -> None:
     folder = f"ar_net_jax-{ar_net_jax.__version__}.dist-info"
     metadata = email.message_from_bytes(archive.read(f"{folder}/METADATA"))
     assert metadata["Version"] == ar_net_jax.__version__
-    assert {"beam", "dev", "docs", "gcs", "parity", "test", "torch", "weights"} == set(
+    assert {"beam", "dev", "docs", "gcs", "parity", "test", "torch", "tpu", "weights"} == set(
         metadata.get_all("Provides-Extra")
     )
     assert "arnet = ar_net_jax.cli.main:main" in archive.read(f"{folder}/entry_points.txt").decode()

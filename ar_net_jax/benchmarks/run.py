@@ -22,7 +22,9 @@ from ar_net_jax.runtime.versions import package_versions
 
 _REPETITIONS, _QUICK_REPETITIONS = 5, 2
 # An accelerator needs many frames at once to show what it can do.
-_BATCH_ON_CPU, _BATCH_ELSEWHERE = 4, 32
+_BATCH_ON_CPU = 4
+BATCH_ELSEWHERE = 32
+"""Videos in a batch on an accelerator."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +147,7 @@ def choose_settings(
         UserError: an impossible number, or a batch that does not divide over the devices.
     """
     if batch is None:
-        batch = _BATCH_ON_CPU if jax.default_backend() == "cpu" else _BATCH_ELSEWHERE
+        batch = _BATCH_ON_CPU if jax.default_backend() == "cpu" else BATCH_ELSEWHERE
     if repetitions is None:
         repetitions = _QUICK_REPETITIONS if quick else _REPETITIONS
     for name, value in (("batch", batch), ("repetitions", repetitions)):

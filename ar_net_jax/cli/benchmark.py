@@ -12,18 +12,33 @@ about that share of Uniform's GFLOPs; else give one number per choice, as for `a
 The output folder gets benchmark.json, benchmark.md and, where models were scored, curve.png (mAP
 against GFLOPs) and curve_time.png (mAP against measured time).
 
+--topology compiles for one TPU chip that need not be here, and gives bounds in place of
+measurements, with the saving to be expected, in topology.json.
+
 Examples:
   arnet benchmark --configs=activitynet --usage=half --usage=quarter --config.model.dtype=float32
   arnet benchmark --checkpoints=arnet_demo/ar_net,arnet_demo/uniform --batch=8
   arnet benchmark --configs=demo,demo:multi_scale --usage=.3,.1,.3,.3,0,0 --quick
+  arnet benchmark --topology=v5e:1x1 --configs=activitynet --usage=half --usage=quarter
 """
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ar_net_jax.cli.flags import add_classes_flag, add_method_flag, load_method, numbers
+from ar_net_jax.cli.flags import (
+    add_classes_flag,
+    add_method_flag,
+    add_topology_flag,
+    load_method,
+    numbers,
+    wanted_slice,
+)
 from ar_net_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from ar_net_jax.topology import Slice
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -75,6 +90,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="few calls: to see that it runs")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    add_topology_flag(
+        parser, "time nothing, but compile routed inference for one such chip and print its bounds"
+    )
     add_classes_flag(parser)
     add_method_flag(parser)
 
@@ -84,9 +102,13 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     from ar_net_jax.benchmarks.report import print_benchmark, write_benchmark
     from ar_net_jax.benchmarks.run import choose_settings, run_benchmark
 
+    wanted = wanted_slice(flags)
     load_method(flags)
     if flags.num_frames is not None and flags.num_frames < 1:
         raise UserError(f"--num-frames: must be at least 1, got {flags.num_frames}")
+    if wanted is not None:
+        _describe(flags, overrides, wanted)
+        return
     settings = choose_settings(
         batch=flags.batch,
         repetitions=flags.repetitions,
@@ -109,3 +131,31 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     print_benchmark(found)
     files = write_benchmark(Path(flags.output), found)
     print(f"results: {', '.join(f'{flags.output}/{name}' for name in files)}")
+
+
+def _describe(flags: argparse.Namespace, overrides: Sequence[str], wanted: "Slice") -> None:
+    """Bounds in place of measurements."""
+    if flags.checkpoints or flags.against_torch or flags.routing != "routed" or not flags.configs:
+        raise UserError(
+            "--topology: nothing runs, and routed inference is compiled; give --configs, and leave "
+            "out --checkpoints, --against-torch and --routing"
+        )
+    if flags.batch is not None and flags.batch < 1:
+        raise UserError(f"--batch: must be at least 1, got {flags.batch}")
+    from ar_net_jax.benchmarks.described import FILE, describe_benchmark, write_described
+    from ar_net_jax.benchmarks.run import BATCH_ELSEWHERE
+    from ar_net_jax.reporting.topology import print_inference
+
+    rows = describe_benchmark(
+        flags.configs,
+        wanted,
+        overrides,
+        usages=flags.usage,
+        videos=flags.batch or BATCH_ELSEWHERE,
+        num_frames=flags.num_frames,
+        chunks=flags.chunks,
+    )
+    for row in rows:
+        print_inference(row.spec, row.config.model.dtype, wanted, row.check)
+    write_described(Path(flags.output), wanted, rows)
+    print(f"figures: {flags.output}/{FILE}")

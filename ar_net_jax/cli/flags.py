@@ -2,10 +2,13 @@
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ar_net_jax.config.model import NOMINAL_CLASSES
 from ar_net_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from ar_net_jax.topology import Slice
 
 Number = TypeVar("Number", int, float)
 
@@ -41,6 +44,37 @@ def add_method_flag(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.py",
         help="file that defines the method or backbone, where it is your own; may be repeated",
     )
+
+
+def add_topology_flag(parser: argparse.ArgumentParser, purpose: str) -> None:
+    """Adds the flag that names chips which need not be here; `wanted_slice` reads it.
+
+    Args:
+        parser: of the job.
+        purpose: the flag's help.
+    """
+    parser.add_argument(
+        "--topology",
+        metavar="CHIP:AxB[xC]",
+        help=f"{purpose}; such as v5e:4x4 or v5p:2x2x1, or 1x1 for one chip (needs the extra tpu)",
+    )
+
+
+def wanted_slice(flags: argparse.Namespace) -> "Slice | None":
+    """The chips that `--topology` names; JAX is set up for compiling without them.
+
+    To be called before JAX is used.
+
+    Raises:
+        UserError: they are not known.
+    """
+    if not flags.topology:
+        return None
+    from ar_net_jax.topology import parse_slice, prepare_environment
+
+    wanted = parse_slice(flags.topology)
+    prepare_environment()
+    return wanted
 
 
 def add_classes_flag(parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,7 @@ and exits with status 75. The work directory gets:
 Examples:
   arnet train --config=activitynet:uniform --print-config
   arnet train --config=activitynet --dry-run
+  arnet train --config=activitynet --dry-run --topology=v5e:4x4
   arnet train --config=demo --workdir=run
   arnet train --config=activitynet:efficientnet --workdir=run \
       --config.data.source_dir=frames --config.data.data_dir=data
@@ -23,16 +24,24 @@ Examples:
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ar_net_jax.cli.flags import add_method_flag, load_method, tell_open_classes
+from ar_net_jax.cli.flags import (
+    add_method_flag,
+    add_topology_flag,
+    load_method,
+    tell_open_classes,
+    wanted_slice,
+)
 from ar_net_jax.cli.processes import add_process_flags, joined
 from ar_net_jax.config.shipped import shipped_configs
 from ar_net_jax.errors import UserError
 
 if TYPE_CHECKING:
     from ar_net_jax.experiment import Config
+    from ar_net_jax.topology import Slice
     from ar_net_jax.training.log import Reporting
 
 
@@ -68,6 +77,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "memory, FLOPs and whether it fits; pretended devices come from "
         "XLA_FLAGS=--xla_force_host_platform_device_count=8",
     )
+    add_topology_flag(
+        parser,
+        "with --dry-run: compile for these TPU chips, which need not be here, and print memory, "
+        "FLOPs, bytes, bounds and collectives of each stage, and of routed inference on one chip",
+    )
     parser.add_argument(
         "--print-config",
         action="store_true",
@@ -83,6 +97,9 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     from ar_net_jax.training.log import Reporting
     from ar_net_jax.training.profiling import parse_span
 
+    if flags.topology and not flags.dry_run:
+        raise UserError("--topology: only compiles; give --dry-run too")
+    wanted = wanted_slice(flags)
     load_method(flags)
     config = load_config(flags.config, overrides)
     if flags.print_config:
@@ -95,6 +112,9 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     )
     if not flags.workdir and not flags.dry_run:
         raise UserError("--workdir: missing; name a directory for the run")
+    if wanted is not None:
+        _described_dry_run(flags.config, config, wanted)
+        return
     with joined(flags):
         if flags.dry_run:
             _dry_run(config)
@@ -114,6 +134,25 @@ def _dry_run(config: "Config") -> None:
         print_checks(config, checks)
         tell_open_classes(config.model.num_classes)
     require_fit(config, checks)
+
+
+def _described_dry_run(spec: str, config: "Config", wanted: "Slice") -> None:
+    from ar_net_jax.inference.described import check_inference
+    from ar_net_jax.reporting.topology import print_inference, print_stages
+    from ar_net_jax.training.dry_run import DescribedStage, describe_stage, require_fit
+
+    stages: list[DescribedStage] = []
+    try:
+        for index, name in enumerate(config.stage_order):
+            print(f"compiling the step of stage '{name}' for {wanted.name}", file=sys.stderr)
+            stages.append(describe_stage(config, index, wanted))
+    finally:  # Each may have taken long.
+        if stages:
+            print_stages(config, wanted, stages)
+    (inference,) = check_inference(config, wanted)
+    print_inference(spec, config.model.dtype, wanted, inference)
+    tell_open_classes(config.model.num_classes)
+    require_fit(config, stages)
 
 
 def _train(config: "Config", workdir: str, reporting: "Reporting") -> None:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from ar_net_jax.ops.decide import Argmax, Decide
 from ar_net_jax.ops.resize import Resize, prepare_frames
 from ar_net_jax.ops.rng import per_frame_keys
-from ar_net_jax.ops.routing import Chunks, run_selected
+from ar_net_jax.ops.routing import Chunks, network_scope, run_selected
 
 Array = jax.Array
 Tree = Any
@@ -153,5 +153,6 @@ def run_prepared(
     def run(chunk: Tree) -> Array:
         return cast(Array, module.apply(variables, prepare(chunk), method=method))
 
-    result, computed = run_selected(run, flat, selected.reshape(-1), mode.chunks[name])
+    with network_scope(name):
+        result, computed = run_selected(run, flat, selected.reshape(-1), mode.chunks[name])
     return result.reshape(batch, length, -1), computed

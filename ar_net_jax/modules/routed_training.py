@@ -31,6 +31,7 @@ from ar_net_jax.modules.policy import PolicySteps
 from ar_net_jax.modules.prediction import Decisions, Prediction
 from ar_net_jax.ops.resize import prepare_frames
 from ar_net_jax.ops.rng import per_frame_keys
+from ar_net_jax.ops.routing import chunk_scope, network_scope
 
 Array = jax.Array
 Tree = Any
@@ -148,7 +149,8 @@ def _classify(
             out_specs=(rows, whole, whole),
             check_vma=False,
         )
-    logits, total, count = run(variables, frames, keys, selected)
+    with network_scope(config.names[index]):
+        logits, total, count = run(variables, frames, keys, selected)
     stats = jax.tree.map(
         lambda new, old: jnp.where(count > 0, new / jnp.maximum(count, 1), old),
         total,
@@ -233,7 +235,8 @@ class _Chunks:
             return number + 1, body(state, *self.frames_of(number))
 
         start = (jnp.zeros((), jnp.int32), start)
-        return lax.while_loop(lambda loop: loop[0] < self.needed, step, start)[1]
+        with chunk_scope(self.size):
+            return lax.while_loop(lambda loop: loop[0] < self.needed, step, start)[1]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))

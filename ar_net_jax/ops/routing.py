@@ -5,7 +5,9 @@ the gradient of the video's logits reaches the policy through the one-hot weight
 `run_selected` computes the chosen frames only, and the rest of the frame logits is zero.
 """
 
+import contextlib
 import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +17,52 @@ import jax.numpy as jnp
 Array = jax.Array
 Chunks = tuple[int, ...]
 Tree = Any
+
+_LOOP = re.compile(r"\brouted_(?P<network>[^/]+)/(?:.*/)?chunks_of_(?P<size>\d+)\b")
+
+
+def network_scope(network: str) -> contextlib.AbstractContextManager[None]:
+    """Names what is traced within as the routed form of a network, for `routed_loop`."""
+    return jax.named_scope(f"routed_{network}")
+
+
+def chunk_scope(size: int) -> contextlib.AbstractContextManager[None]:
+    """Names a loop over chunks of that many frames, for `routed_loop`."""
+    return jax.named_scope(f"chunks_of_{size}")
+
+
+def routed_loop(place: str) -> tuple[str, int] | None:
+    """Which loop over chunks an operation of a compiled program belongs to.
+
+    Args:
+        place: names of the scopes around it, such as
+            `jit(infer)/routed_224px/chunks_of_64/while`.
+
+    Returns:
+        Network and frames in a chunk, or None where it belongs to none.
+
+    >>> routed_loop("jit(infer)/routed_224px/chunks_of_64/while")
+    ('224px', 64)
+    """
+    found = _LOOP.search(place)
+    return (found["network"], int(found["size"])) if found else None
+
+
+def expected_trips(selected: int, chunks: Chunks) -> dict[int, int]:
+    """How many chunks of each size `run_selected` computes.
+
+    Args:
+        selected: number of selected frames.
+        chunks: sizes of chunk, descending.
+
+    >>> expected_trips(70, (64, 16))
+    {64: 1, 16: 1}
+    """
+    trips, left = {}, selected
+    for size, smaller in zip(chunks, (*chunks[1:], chunks[-1]), strict=True):
+        trips[size] = max(0, -(-(left - (size - smaller)) // size))
+        left -= size * trips[size]
+    return trips
 
 
 def masked_average(frame_logits: Array, weights: Array) -> Array:
@@ -80,11 +128,12 @@ def run_selected(
     state = (zero, zero, jnp.zeros((total + chunks[0], row.shape[1]), jnp.float32))
     for size, smaller in zip(chunks, (*chunks[1:], chunks[-1]), strict=True):
         left_for_smaller = size - smaller
-        state = jax.lax.while_loop(
-            functools.partial(is_left, limit=left_for_smaller),
-            functools.partial(take, size=size),
-            state,
-        )
+        with chunk_scope(size):
+            state = jax.lax.while_loop(
+                functools.partial(is_left, limit=left_for_smaller),
+                functools.partial(take, size=size),
+                state,
+            )
     _, computed, found = state
     found = jnp.where(jnp.arange(total)[:, None] < count, found[:total], 0.0)
     return jnp.zeros_like(found).at[order].set(found), computed
