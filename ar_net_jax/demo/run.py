@@ -10,7 +10,7 @@ from ar_net_jax.checkpoints import save_model
 from ar_net_jax.data.source import VideoSource
 from ar_net_jax.data.splits import data_home, prepare_data
 from ar_net_jax.demo.decisions import choices_by_kind
-from ar_net_jax.demo.plan import CONTROLS, SEPARATE, SHOWN, WARMUP, Plan
+from ar_net_jax.demo.plan import CONTROLS, SHOWN, WARMUP, Plan
 from ar_net_jax.evaluation.comparison import Role, Row, role_of
 from ar_net_jax.evaluation.evaluate import Evaluation, evaluate_model, measure_speed
 from ar_net_jax.evaluation.metrics import chance_level
@@ -51,7 +51,7 @@ def run_demo(
     Args:
         workdir: gets the data set, the runs, the models, and what `write_report` writes.
         seed: of initialisation and order; the data set has its own.
-        everything: also train Random policy and Multi-Scale.
+        everything: also train what `plan.MORE` names.
         from_scratch: warm networks up on the demo's own videos, instead of starting from the
             shipped warm start.
         quick: few videos and one epoch a stage: the same path in a few minutes.
@@ -124,7 +124,7 @@ class _Evaluated:
 
 def _evaluate_all(plan: Plan, test: VideoSource) -> tuple[list[Row], Evaluation]:
     """A row per model on the test split, and the evaluation of the method that is shown."""
-    found = {run.title: _evaluate(plan.workdir / run.name, test) for run in (SHOWN, SEPARATE)}
+    found = {SHOWN.title: _evaluate(plan.workdir / SHOWN.name, test)}
     main = found[SHOWN.title].evaluation
     config, _ = load_config_and_variables(plan.workdir / SHOWN.name)
     found |= _evaluate_uniform(plan.workdir, config, test, main.figures.gflops_per_video)
