@@ -32,6 +32,7 @@ setup(
     package_dir={"ar_net_jax": "ar_net_jax", **SHIPPED_PACKAGES},
     package_data={
         "ar_net_jax": ["py.typed", "demo/warm_start.safetensors"],
+        "ar_net_jax.reporting.page": ["templates/*"],
         # What a dataset builder reads beside its code: README.md, TAGS.txt, CITATIONS.bib.
         **{name: ["*.md", "*.txt", "*.bib", "*.tsv"] for name in SHIPPED_PACKAGES},
     },

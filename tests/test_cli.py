@@ -102,6 +102,9 @@ def test_train_then_evaluate_own_videos(capsys: pytest.CaptureFixture[str], tmp_
     assert 0 <= figures["mAP"] <= 100
     assert figures["gflops_convention"] == "macs"
     assert "AR-Net" in capsys.readouterr().out
+    page = (run / "evaluation_test.html").read_text()
+    assert "<h1>AR-Net on video_folder, test</h1>" in page
+    assert page.count('<article class="strip">') == 4 and f"{figures['mAP']:.1f}%" in page
     shapes = load_model(run / "model")[0]["params"]
     total = sum(leaf.size for leaf in jax.tree.leaves(shapes))
     table = (run / "parameters.txt").read_text()

@@ -14,7 +14,7 @@ from PIL import Image
 from ar_net_jax.benchmarks.entries import Entry, fresh_variables
 from ar_net_jax.checkpoints import save_model
 from ar_net_jax.compare import judge
-from ar_net_jax.compare.judge import JUDGEMENT, STRIPS, Judgement, Judging, scored_split
+from ar_net_jax.compare.judge import JUDGEMENT, STRIPS, VIEW, Judgement, Judging, scored_split
 from ar_net_jax.compare.study import Setting
 from ar_net_jax.compare.timing import Protocol, time_models
 from ar_net_jax.config.data import EmbeddedConfig
@@ -22,6 +22,7 @@ from ar_net_jax.data.source import VideoSource
 from ar_net_jax.data.splits import prepare_data
 from ar_net_jax.experiment import Config, load_config
 from ar_net_jax.inference.model import load
+from ar_net_jax.reporting.page.view import ModelView
 
 FRAMES, CHOSEN = 4, 1
 TINY = (
@@ -136,6 +137,10 @@ def test_it_is_judged_once_in_the_same_settings(
     assert Judgement.from_json(written) == judged
     with Image.open(judging.workdir / STRIPS) as strips:
         assert strips.width > 500
+    view = ModelView.from_json(json.loads((judging.workdir / VIEW).read_text()))
+    assert len(view.strips) == 2 and view.num_videos == judged.trained.num_videos
+    precisions = [one.average_precision for one in view.classes if one.videos]
+    assert np.mean(precisions) == pytest.approx(judged.trained.mAP)
 
 
 def test_data_without_test_labels_are_tested_on_validation(tmp_path: Path, data: Path) -> None:

@@ -189,6 +189,7 @@ def test_a_report_is_whole(result: StudyResult, tmp_path: Path) -> None:
     folder = tmp_path / "study"
     write_study(folder, result, runs)
     assert {path.name for path in folder.iterdir()} == {
+        "report.html",
         "study.json",
         "tables.md",
         "tables.csv",

@@ -23,7 +23,7 @@ ROWS = [
     ("checkpoints", "inference"),
     ("evaluation",),
     ("training",),
-    ("reporting", "benchmarks", "demo", "compare"),
+    ("reporting", "benchmarks", "demo", "compare", "publish"),
     ("cli",),
 ]
 ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms}

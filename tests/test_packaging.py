@@ -35,6 +35,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 def test_every_module_config_and_builder_travels(wheel: pathlib.Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
+    templates = ROOT / "ar_net_jax" / "reporting" / "page" / "templates"
+    assert {path.relative_to(ROOT).as_posix() for path in templates.iterdir()} <= names
     for name in ("ar_net_jax", *SHIPPED):
         for source in (ROOT / name).rglob("*.py"):
             below = source.relative_to(ROOT).as_posix()
@@ -51,9 +53,11 @@ def test_metadata_and_types_travel(wheel: pathlib.Path) -> None:
     folder = f"ar_net_jax-{ar_net_jax.__version__}.dist-info"
     metadata = email.message_from_bytes(archive.read(f"{folder}/METADATA"))
     assert metadata["Version"] == ar_net_jax.__version__
-    assert {"beam", "dev", "docs", "gcs", "parity", "test", "torch", "tpu", "weights"} == set(
-        metadata.get_all("Provides-Extra")
-    )
+    extras = set(metadata.get_all("Provides-Extra"))
+    assert extras == {
+        *("beam", "browser", "dev", "docs", "gcs", "parity"),
+        *("test", "torch", "tpu", "weights"),
+    }
     assert "arnet = ar_net_jax.cli.main:main" in archive.read(f"{folder}/entry_points.txt").decode()
 
 

@@ -71,8 +71,12 @@ def test_frames_that_a_skip_covers_are_marked(
     tmp_path: Path, video: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = save_random_model(tmp_path, AR_NET, action=3)
-    (row,) = _predict(tmp_path, str(video))
+    page = tmp_path / "report.html"
+    (row,) = _predict(tmp_path, str(video), f"--html={page}")
     assert {frame["action"] for frame in row["frames"]} == {"skip 4"}
+    shown = page.read_text()
+    assert shown.count('<li class="out"') == 8 and shown.count(">skips 4 (covered)<") == 6
+    assert str(video) in shown and f">{row['frames'][7]['time']:.2f} s<" in shown
     assert [frame["covered"] for frame in row["frames"]] == [False, True, True, True] * 2
     assert all(frame["left_out"] for frame in row["frames"])
     networks = config.build_method().networks()

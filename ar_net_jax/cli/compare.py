@@ -6,8 +6,9 @@ trainings run side by side, one a core. Running the same command again goes on w
 studies with the same work directory share the runs that are alike. A row that fails is told, and
 leaves the others alone.
 
-DIR/STUDY gets study.json, tables.md, tables.csv, tables.tex, curve_gflops.png, curve_ms.png, and
-decisions/ROW.png for every method that decides something.
+DIR/STUDY gets report.html, a page to look at in a browser; study.json, tables.md, tables.csv,
+tables.tex, curve_gflops.png, curve_ms.png, and decisions/ROW.png for every method that decides
+something.
 
 Examples:
   arnet compare --list

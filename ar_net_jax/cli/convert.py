@@ -1,7 +1,8 @@
 r"""Imports trained weights, and exports models.
 
 SOURCE is a checkpoint that the authors of AR-Net released (*.pth.tar); a model of this package
-(the work directory of a training, a model's folder, or a .safetensors file written by this job);
+(the work directory of a training, a model's folder, a .safetensors file written by this job, or
+hf://OWNER/NAME);
 or an ImageNet classifier of torchvision or timm, as a file, by its name on the Hugging Face hub, or
 as package:NAME where an installed package carries it, which becomes a Uniform model of its classes.
 

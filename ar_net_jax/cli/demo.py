@@ -6,8 +6,9 @@ more: on the same videos for the same number of epochs, one a core. All start fr
 networks, which have learnt from other videos. Choices are made on the validation split; the table
 shows the test split. Running the same command again goes on where it stopped.
 
-The work directory gets table.md, results.json, curve.png (mAP against GFLOPs per video),
-decisions.png (what the policy made of some videos) and the trained models, for `arnet evaluate`.
+The work directory gets report.html, a page to look at in a browser, without network too;
+table.md, results.json, curve.png (mAP against GFLOPs per video), decisions.png (what the policy
+made of some videos) and the trained models, for `arnet evaluate`.
 """
 
 import argparse

@@ -5,7 +5,7 @@ chosen frames are computed (--routing=masked computes everything, with the same 
 --cost-penalty a trained model computes less, or more, without retraining; several values give a
 row each. The classes of the data are found among the model's by their names.
 Prints a table, and writes the figures to evaluation_<split>.json beside the model's folder, or
-to the file given by --output.
+to the file given by --output; and beside them, ending in .html, a page to look at in a browser.
 
 Examples:
   arnet evaluate --workdir=run
@@ -19,12 +19,16 @@ from collections.abc import Sequence
 
 from ar_net_jax.cli.flags import add_classes_flag, add_method_flag, load_method, numbers
 from ar_net_jax.cli.processes import add_process_flags, joined
+from ar_net_jax.errors import UserError
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds this job's flags."""
     parser.add_argument(
-        "--workdir", required=True, metavar="DIR", help="of `arnet train`, or a model's folder"
+        "--workdir",
+        required=True,
+        metavar="DIR",
+        help="of `arnet train`, a model's folder or file, or hf://OWNER/NAME",
     )
     parser.add_argument("--split", default="test", help="which split (default: %(default)s)")
     parser.add_argument(
@@ -57,12 +61,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     """Runs the job."""
     from ar_net_jax.evaluation.run import evaluate_workdir
+    from ar_net_jax.reporting.page.evaluated import write_evaluation_page
     from ar_net_jax.reporting.tables import print_table
     from ar_net_jax.runtime.distributed import is_first
     from ar_net_jax.runtime.storage import check_output, open_storage, write_json
 
     load_method(flags)
     check_output("--output", flags.output)
+    if flags.output and flags.output.endswith(".html"):
+        raise UserError(f"--output={flags.output}: figures are JSON; the page is written beside")
     with joined(flags):
         found = evaluate_workdir(
             flags.workdir,
@@ -81,4 +88,5 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
             print("classes by index: class k of the data set was taken for output k of the model")
         output = open_storage(flags.output) if flags.output else found.path
         write_json(output, found.to_json())
-        print(f"figures: {output}")
+        write_evaluation_page(output.with_suffix(".html"), found)
+        print(f"figures: {output}, to look at: {output.with_suffix('.html')}")

@@ -24,7 +24,10 @@ _OPEN = "symbolic"
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds this job's flags."""
     parser.add_argument(
-        "--workdir", required=True, metavar="DIR", help="of `arnet train`, or a model's folder"
+        "--workdir",
+        required=True,
+        metavar="DIR",
+        help="of `arnet train`, a model's folder or file, or hf://OWNER/NAME",
     )
     parser.add_argument("--output", required=True, metavar="FILE", help="where to write")
     parser.add_argument(

@@ -23,6 +23,7 @@ JOBS = {
     "predict": "classify videos, and show what the policy made of each frame",
     "watch": "classify a camera, a stream or a file, frame by frame",
     "costs": "count what a model computes, per action and per video",
+    "push": "publish a trained model on the Hugging Face hub, with a card",
     "export": "write a model as one StableHLO file that runs without this package",
 }
 

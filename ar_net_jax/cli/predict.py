@@ -11,6 +11,7 @@ Examples:
   arnet predict --workdir=RUN clip.mp4
   arnet predict --workdir=RUN clip.mp4 --video=annotated.mp4
   arnet predict --workdir=RUN --top=3 --json=predictions.json videos/ 'more/**/*.mkv'
+  arnet predict --workdir=RUN --html=report.html videos/
   arnet predict --workdir=RUN --window=30 --stride=10 film.mp4
 """
 
@@ -36,7 +37,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="a file that FFmpeg reads; a folder, for all videos below it; or a pattern in quotes",
     )
     parser.add_argument(
-        "--workdir", required=True, metavar="DIR", help="of `arnet train`, or a model's folder"
+        "--workdir",
+        required=True,
+        metavar="DIR",
+        help="of `arnet train`, a model's folder or file, or hf://OWNER/NAME",
     )
     parser.add_argument(
         "--top", type=int, default=5, metavar="K", help="classes to name (default: %(default)s)"
@@ -45,6 +49,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--json",
         metavar="FILE",
         help="where to write the predictions as JSON; it is whole after every video",
+    )
+    parser.add_argument(
+        "--html", metavar="FILE", help="where to write them as a page to look at in a browser"
     )
     parser.add_argument(
         "--video",
@@ -89,6 +96,7 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     refuse_overrides(overrides)
     if flags.json:
         check_output("--json", local_path("--json", flags.json))
+    check_output("--html", flags.html)
     files, faults = expand_inputs(flags.videos)
     if not files:
         raise UserError("; ".join(faults.values()))
@@ -121,6 +129,7 @@ def _predict(
     from ar_net_jax.inference.model import load
     from ar_net_jax.inference.predict import UnreadVideo, predict_videos
     from ar_net_jax.reporting.annotated import annotate_video
+    from ar_net_jax.reporting.page.predicted import write_prediction_page
     from ar_net_jax.reporting.prediction import print_prediction
     from ar_net_jax.reporting.predictions_file import PredictionsFile
 
@@ -137,7 +146,7 @@ def _predict(
         windowing=windowing,
     )
     costliest = float(model.method.choice_gflops().max())
-    unread = 0
+    unread, seen = 0, []
     with contextlib.ExitStack() as stack:
         output = stack.enter_context(PredictionsFile(flags.json)) if flags.json else None
         for video in itertools.chain(missing, predicted):
@@ -149,12 +158,16 @@ def _predict(
                 unread += 1
                 _tell(flags, video.reason)
                 continue
+            seen.append(video)
             print_prediction(video)
             if target := targets.get(video.path):
                 annotate_video(video, target, costliest)
                 print(f"annotated: {target}\n")
     if flags.json:
         print(f"predictions: {flags.json}")
+    if flags.html and seen:
+        write_prediction_page(flags.html, model, seen)
+        print(f"to look at: {flags.html}")
     return unread
 
 

@@ -23,10 +23,13 @@ from ar_net_jax.inference.model import load_config_and_variables
 from ar_net_jax.methods import Method
 from ar_net_jax.reporting.decided import pick_videos
 from ar_net_jax.reporting.decisions import plot_decisions
+from ar_net_jax.reporting.page.view import view_model
 from ar_net_jax.reporting.tables import plain_json
 from ar_net_jax.runtime.storage import write_whole
 
-JUDGEMENT, STRIPS = "judgement.json", "decisions.png"
+JUDGEMENT, STRIPS, VIEW = "judgement.json", "decisions.png", "view.json"
+# Videos of each run on the study's page.
+_SHOWN = 2
 DRAWS = 3
 """Of random decisions, for a control."""
 
@@ -149,6 +152,8 @@ class Judging:
             _control(config, variables, test, trained, self.draws),
             chance_level(trained.predictions.labels, config.model.num_classes),
         )
+        shown = view_model(config, trained, test, _SHOWN)
+        write_whole(self.workdir / VIEW, json.dumps(plain_json(shown.to_json())))
         if is_decided(config.build_method()):
             plot_decisions(self.workdir / STRIPS, pick_videos(config, trained, test, 3))
         write_whole(self.workdir / JUDGEMENT, json.dumps(found.to_json(), indent=2))

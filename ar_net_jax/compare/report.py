@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ar_net_jax.compare.judge import STRIPS
+from ar_net_jax.compare.page import write_study_page
 from ar_net_jax.compare.published import POINTS, published_curve
 from ar_net_jax.compare.results import StudyResult
 from ar_net_jax.compare.tables import flat_rows, study_tables
@@ -23,8 +24,8 @@ def write_study(folder: Path, result: StudyResult, runs: Mapping[str, Path]) -> 
     """Writes a study's report.
 
     Args:
-        folder: gets `study.json`, `tables.md`, `tables.csv`, `tables.tex`, `curve_gflops.png`,
-            `curve_ms.png` where times were measured, and `decisions/ROW.png`.
+        folder: gets `report.html`, `study.json`, `tables.md`, `tables.csv`, `tables.tex`,
+            `curve_gflops.png`, `curve_ms.png` where times were measured, and `decisions/ROW.png`.
         result: of the study.
         runs: folder of one run of every row, with the strips of what it decided.
     """
@@ -40,6 +41,7 @@ def write_study(folder: Path, result: StudyResult, runs: Mapping[str, Path]) -> 
         strips = runs[row.name] / STRIPS
         if strips.exists():
             shutil.copyfile(strips, decisions / f"{row.name}.png")
+    write_study_page(folder / "report.html", result, runs)
     # Last: it tells that the rest is there.
     write_whole(folder / "study.json", json.dumps(plain_json(result.to_json()), indent=2) + "\n")
 

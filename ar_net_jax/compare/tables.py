@@ -7,6 +7,9 @@ from typing import Any
 from ar_net_jax.compare.beside import ReferencePoint
 from ar_net_jax.compare.results import ResultRow, StudyResult, Summary
 
+USAGE = "Share of frames by choice"
+"""Title of the table that tells it as text."""
+
 _METRICS = {"mAP": "mAP", "top1": "top-1"}
 
 
@@ -157,7 +160,7 @@ def _times(result: StudyResult) -> Table:
 def _usage(result: StudyResult) -> Table:
     rows = [row for row in result.rows if row.usage]
     return Table(
-        "Share of frames by choice",
+        USAGE,
         ("Method", "usage"),
         tuple(
             (

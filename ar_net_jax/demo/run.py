@@ -10,6 +10,7 @@ from ar_net_jax.checkpoints import save_model
 from ar_net_jax.data.source import VideoSource
 from ar_net_jax.data.splits import data_home, prepare_data
 from ar_net_jax.demo.decisions import choices_by_kind
+from ar_net_jax.demo.page import write_demo_page
 from ar_net_jax.demo.plan import CONTROLS, SHOWN, WARMUP, Plan
 from ar_net_jax.evaluation.comparison import Role, Row, role_of
 from ar_net_jax.evaluation.evaluate import Evaluation, evaluate_model, measure_speed
@@ -193,6 +194,17 @@ def _write(
     }
     write_report(workdir, rows, context, remark=remark)
     plot_decisions(workdir / "decisions.png", pick_videos(config, shown, test))
+    write_demo_page(
+        workdir / "report.html",
+        rows,
+        context,
+        config=config,
+        shown=shown,
+        test=test,
+        workdir=workdir / SHOWN.name,
+        decisions=decisions,
+        remark=remark,
+    )
     print_table(rows, chance)
     if remark:
         print(remark)
@@ -202,6 +214,6 @@ def _write(
         f"{share['empty']:.0%} of those that show nothing"
     )
     print(
-        f"{durations['total']:.0f} s in all; results: {workdir}/results.json, table.md, "
-        "curve.png, decisions.png"
+        f"{durations['total']:.0f} s in all; to look at in a browser: {workdir}/report.html; "
+        "beside it results.json, table.md, curve.png, decisions.png"
     )

@@ -17,7 +17,7 @@ from ar_net_jax.data.splits import (
     with_absolute_paths,
 )
 from ar_net_jax.evaluation.comparison import Row, role_of
-from ar_net_jax.evaluation.evaluate import evaluate_model
+from ar_net_jax.evaluation.evaluate import Evaluation, evaluate_model
 from ar_net_jax.experiment import Config, apply_overrides
 from ar_net_jax.inference.model import check_variables, find_model, load_config_and_variables
 from ar_net_jax.inference.step import Routing
@@ -26,6 +26,7 @@ from ar_net_jax.runtime.compilation import keep_compiled_programs
 from ar_net_jax.runtime.distributed import is_first
 from ar_net_jax.runtime.processes import first_process_first
 from ar_net_jax.runtime.versions import package_versions
+from ar_net_jax.weights.hub import is_on_hub
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,11 @@ class WorkdirEvaluation:
         rows: one for each cost penalty.
         split: the rows are of.
         config: of the model, with what was changed for this evaluation.
-        path: the file beside the model's folder in which such figures are usually kept.
+        path: the file beside the model's folder in which such figures are usually kept; of a
+            model on the hub, in the present folder.
         classes: how the data's classes were found among the model's.
+        evaluation: of the first cost penalty, by video.
+        videos: the split, its labels the model's outputs.
     """
 
     rows: list[Row]
@@ -45,6 +49,8 @@ class WorkdirEvaluation:
     config: Config
     path: epath.Path
     classes: Matching
+    evaluation: Evaluation
+    videos: VideoSource
 
     def to_json(self) -> dict[str, Any]:
         """As JSON holds it: `results`, for which see `Row.to_json`, and what they are of."""
@@ -71,7 +77,7 @@ def evaluate_workdir(
     """Scores a trained model; all processes of a job must call this.
 
     Args:
-        workdir: of a finished training, or a model's folder.
+        workdir: of a finished training, a model's folder or file, or `hf://owner/name`.
         split: which.
         overrides: changes of single fields of its config, such as `--config.data.num_frames=8`.
         classes: how the data's classes are found among the model's; see `match_classes`.
@@ -85,13 +91,14 @@ def evaluate_workdir(
             data with classes that the model does not know.
     """
     model_dir = find_model(workdir)
-    keep_compiled_programs(model_dir.parent / "compiled")
+    # The hub's cache is no place for results.
+    beside = epath.Path.cwd() if is_on_hub(workdir) else model_dir.parent
+    keep_compiled_programs(beside / "compiled")
     trained, variables = load_config_and_variables(model_dir)
     config = apply_overrides(trained, overrides)
     check_variables(config, variables, model_dir)
     config = replace(config, data=with_absolute_paths(config.data))
-    home = embedded_nearby(config.data, model_dir.parent)
-    home = home or data_home(config.data, model_dir.parent)
+    home = embedded_nearby(config.data, beside) or data_home(config.data, beside)
     where = told_source(config.data)
     # Before anything is decoded.
     check_classes(list_classes(config.data, home), config, where, classes)
@@ -101,16 +108,22 @@ def evaluate_workdir(
     )
     videos = match_classes(VideoSource(folder, split), config, where, classes)
     method, rows = config.build_method(), []
+    first: Evaluation | None = None
     for penalty in cost_penalties:
         found = evaluate_model(
             config, variables, videos, routing=routing, cost_penalty=penalty, chunks=chunks
         )
+        # The others' first batches need not stay on the devices.
+        first = first or found
         title = method.title + (f", penalty {penalty:g}" if penalty else "")
         rows.append(Row(title, role_of(method), found.figures))
+    assert first is not None
     return WorkdirEvaluation(
         rows,
         split,
         config,
-        path=model_dir.parent / f"evaluation_{split}.json",
+        path=beside / f"evaluation_{split}.json",
         classes=classes,
+        evaluation=first,
+        videos=videos,
     )

@@ -9,7 +9,7 @@ from ar_net_jax.checkpoints import save_model
 from ar_net_jax.data.classes import read_class_names
 from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config, apply_overrides, with_classes
-from ar_net_jax.inference.model import check_variables, load_config_and_variables
+from ar_net_jax.inference.model import check_variables, find_model, load_config_and_variables
 from ar_net_jax.runtime.storage import local_path, open_storage
 from ar_net_jax.weights.export import (
     SAFETENSORS,
@@ -18,6 +18,7 @@ from ar_net_jax.weights.export import (
     save_safetensors,
 )
 from ar_net_jax.weights.files import read_state
+from ar_net_jax.weights.hub import is_on_hub
 from ar_net_jax.weights.imagenet_classifier import import_classifier
 from ar_net_jax.weights.released.convert import import_released, is_released
 from ar_net_jax.weights.sources import locate
@@ -37,7 +38,8 @@ def convert(
     """Converts a model from one form to another.
 
     Args:
-        source: a released `.pth.tar`; a model of this package, as a folder or `.safetensors`; or
+        source: a released `.pth.tar`; a model of this package, as a folder, `.safetensors` or
+            `hf://owner/name`; or
             an ImageNet classifier, as a file, by its name on the Hugging Face hub, or as
             `package:NAME`, an installed package's.
         to: a folder for `ar_net_jax.load`, `x.safetensors`, or `x.pth.tar` for the authors' code.
@@ -57,7 +59,8 @@ def convert(
     """
     target = local_path("--to", to)
     _check_target(target)
-    config, variables = _read(open_storage(source), method, config, overrides)
+    place = find_model(source) if is_on_hub(source) else open_storage(source)
+    config, variables = _read(place, method, config, overrides)
     if classes is not None:
         outputs = config.build_method().config.num_classes
         config = with_classes(config, read_class_names(classes, outputs))

@@ -6,6 +6,7 @@ result = model(frames[None])
 """
 
 import dataclasses
+import os
 from typing import Any
 
 import jax
@@ -24,6 +25,7 @@ from ar_net_jax.ops.rng import example_keys
 from ar_net_jax.ops.routing import Chunks
 from ar_net_jax.runtime.storage import open_storage
 from ar_net_jax.weights.export import SAFETENSORS, load_safetensors
+from ar_net_jax.weights.hub import download, is_on_hub
 
 Array = jax.Array
 
@@ -117,8 +119,8 @@ def load(directory: epath.PathLike, *, method: type[Method[Any, Any]] | None = N
     """Loads a trained or converted model.
 
     Args:
-        directory: a model's folder, the work directory of a finished training, or a
-            `.safetensors` file that `arnet convert` wrote.
+        directory: a model's folder, the work directory of a finished training, a `.safetensors`
+            file that `arnet convert` wrote, or `hf://owner/name`, a model on the Hugging Face hub.
         method: the class of the model's method, where that neither ships with the package nor is
             an installed one's.
 
@@ -133,9 +135,13 @@ def load(directory: epath.PathLike, *, method: type[Method[Any, Any]] | None = N
 def find_model(directory: epath.PathLike) -> epath.Path:
     """The model: a file of `arnet convert`, a folder, or `model/` in a training's work directory.
 
+    One on the Hugging Face hub, `hf://owner/name`, is downloaded.
+
     Raises:
         UserError: there is no finished model.
     """
+    if is_on_hub(directory):
+        return epath.Path(download(os.fspath(directory)))
     directory = open_storage(directory)
     if directory.suffix == SAFETENSORS and directory.is_file():
         return directory

@@ -30,6 +30,9 @@ class DecidedVideo:
         prediction: name of the best scored class, green if it is one of the labels.
         gflops: cost of the video.
         gflops_convention: how it was counted.
+        name: of the video.
+        probability: of the best scored class.
+        times: of each frame in seconds; None where they are not known.
     """
 
     frames: np.ndarray
@@ -40,6 +43,9 @@ class DecidedVideo:
     prediction: str
     gflops: float
     gflops_convention: str
+    name: str = ""
+    probability: float | None = None
+    times: Sequence[float] | None = None
 
 
 def plot_decisions(path: str | os.PathLike[str], videos: Sequence[DecidedVideo]) -> None:
