@@ -27,6 +27,7 @@ PAPER = ARNetConfig(
 RELEASED = dataclasses.replace(
     PAPER, policy=dataclasses.replace(POLICY, cell_state="advancing", lowest_head="hidden")
 )
+WEIGHTED = dataclasses.replace(PAPER, policy=dataclasses.replace(POLICY, frame_weight="learned"))
 SKIPPING_ONLY = dataclasses.replace(
     PAPER,
     resolutions=(32,),
@@ -48,6 +49,8 @@ def _model(config: ARNetConfig, seed: int) -> Model:
     policy["lstm"]["bias_ih"] = -features.mean((0, 1)) @ policy["lstm"]["kernel_ih"]
     shape = policy["decision"]["kernel"].shape
     policy["decision"]["kernel"] = 3.0 * jax.random.normal(jax.random.key(seed + 10), shape)
+    if "weight" in policy:
+        policy["weight"]["kernel"] = jax.random.normal(jax.random.key(seed + 20), (8, 1))
     return Model(Config(model=config), jax.tree.map(np.asarray, variables))
 
 
@@ -58,7 +61,7 @@ def _video(seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("config", [PAPER, RELEASED, SKIPPING_ONLY])
+@pytest.mark.parametrize("config", [PAPER, RELEASED, SKIPPING_ONLY, WEIGHTED])
 def test_frame_by_frame_equals_the_clip(config: ARNetConfig, seed: int) -> None:
     model, video = _model(config, seed), _video(seed)
     clip = model(video[None], routing="masked")
@@ -69,6 +72,29 @@ def test_frame_by_frame_equals_the_clip(config: ARNetConfig, seed: int) -> None:
     scale = np.abs(clip.logits).max()
     np.testing.assert_allclose(stream.logits, clip.logits[0], atol=1e-5 * scale)
     np.testing.assert_allclose(stream.gflops, clip.gflops[0], rtol=1e-5)
+
+
+def test_a_frame_counts_as_much_as_its_weight() -> None:
+    model, video = _model(WEIGHTED, 0), _video(0)[None]
+    module, variables = model.method.module(), model.variables
+    (features, _), steps = module.apply(variables, video, EVALUATION, method="decide")
+    kernel = variables["params"]["policy"]["weight"]["kernel"]
+    weight = 2 / (1 + np.exp(-(np.asarray(steps.hidden) @ kernel)[..., 0]))
+    rows, _ = module.apply(
+        variables,
+        video,
+        EVALUATION,
+        features,
+        steps,
+        steps.one_hot[..., :3] > 0.5,
+        method="frame_rows",
+    )
+    chosen = np.asarray(steps.one_hot[..., :3])
+    total = np.einsum("btlc,btl,bt->bc", np.stack(rows, axis=2), chosen, weight)
+    expected = total / chosen.sum((1, 2))[:, None]
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(model(video).logits, expected, atol=1e-4 * scale)
+    assert weight.std() > 0.1
 
 
 @pytest.mark.parametrize(

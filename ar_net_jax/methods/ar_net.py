@@ -185,7 +185,7 @@ class ARNetModule(MultiBackbone):
         state, steps = self.policy.decide_frame(state, features, Argmax(offset))
         lowest = None
         if self.config.policy.is_action:
-            lowest = self.policy.lowest_rows(features, steps)
+            lowest = steps.weighted(self.policy.lowest_rows(features, steps))
         return state, steps, lowest
 
     def classify_frame(self, frame: Array, index: int) -> Array:

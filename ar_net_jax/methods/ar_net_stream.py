@@ -17,7 +17,7 @@ from ar_net_jax.costs.cost import total_gflops
 from ar_net_jax.methods.ar_net import ARNet, ARNetModule
 from ar_net_jax.methods.stream import Step, check_frame
 from ar_net_jax.modules.multi_backbone import POLICY
-from ar_net_jax.modules.policy import PolicyState
+from ar_net_jax.modules.policy import PolicyState, PolicySteps
 
 Array = jax.Array
 
@@ -118,7 +118,7 @@ class ARNetStream:
             assert lowest is not None  # The policy serves the lowest resolution.
             self._summary = self._merge(self._variables, self._summary, lowest)
             return action, (POLICY,)
-        self._summary = self._classify[action](self._variables, frame, self._summary)
+        self._summary = self._classify[action](self._variables, frame, decisions, self._summary)
         return action, (POLICY, space.names[action])
 
     def _look_at(self, frame: Array) -> tuple[PolicyState, Any, Array | None]:
@@ -128,16 +128,22 @@ class ARNetStream:
         size = self._method.image_size
         blank = jnp.zeros((1, size, size, 3), jnp.uint8)
         self.reset()
-        self._look_at(blank)
+        _, decisions, _ = self._look_at(blank)
         for classify in self._classify:
-            jax.block_until_ready(classify(self._variables, blank, self._summary))
+            jax.block_until_ready(classify(self._variables, blank, decisions, self._summary))
         self._merge(self._variables, self._summary, self._summary)
         jax.block_until_ready(self._predict(self._variables, self._summary, self._frames))
 
 
 def _add_frame(
-    model: ARNetModule, index: int, variables: Any, frame: Array, summary: Array
+    model: ARNetModule,
+    index: int,
+    variables: Any,
+    frame: Array,
+    decisions: PolicySteps,
+    summary: Array,
 ) -> Array:
     """Adds one backbone's row of a frame to what is known of the video."""
-    row = model.apply(variables, frame, index, method="classify_frame")
+    row = cast(Array, model.apply(variables, frame, index, method="classify_frame"))
+    row = decisions.weighted(row)
     return cast(Array, model.apply(variables, summary, row, method="merge"))

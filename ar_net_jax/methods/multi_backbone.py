@@ -128,6 +128,10 @@ class ReleasedMultiBackbone(ReleasedForm):
             policy.lowest_head,
             "its lowest head reads 'hidden'",
         )
+        weight = policy.frame_weight
+        require_expressible(
+            weight == "equal", "policy.frame_weight", weight, "its frames count alike"
+        )
 
 
 def is_published_multi_scale(contents: Contents) -> bool:
@@ -150,6 +154,7 @@ class MultiBackboneMethod(Method[C, S]):
         state, as in the paper's figures.
         """
         cfg, policy = self.config, self.config.policy
+        learned = ("weight",) if policy.frame_weight == "learned" else ()
         networks = {
             name: Network(
                 path=(backbone_name(i),),
@@ -175,13 +180,13 @@ class MultiBackboneMethod(Method[C, S]):
         )
         networks[LSTM] = Network(
             path=(POLICY,),
-            children=("lstm", "decision"),
+            children=("lstm", "decision", *learned),
             recurrence=Recurrence(
                 backbones.get(policy.backbone).features,
                 policy.hidden_size,
-                cfg.space.num_actions,
+                cfg.space.num_actions + len(learned),
             ),
-            heads=("decision",),
+            heads=("decision", *learned),
         )
         return networks
 

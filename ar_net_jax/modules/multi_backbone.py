@@ -251,7 +251,7 @@ class MultiBackbone(nn.Module):
         rows, executed = self.frame_rows(frames, mode, found, steps, chosen > 0.5)
         length = one_hot.shape[0] * one_hot.shape[1]
         return Prediction(
-            logits=self.video_logits(rows, chosen),
+            logits=self.video_logits([steps.weighted(row) for row in rows], chosen),
             calls=self.config.choices.count(one_hot),
             executed={**executed, POLICY: seen, LSTM: jnp.asarray(length, jnp.int32)},
             decisions=Decisions(one_hot, steps.logits),

@@ -42,6 +42,8 @@ class PolicyConfig:
             or `advancing` (released code). The hidden state is frozen either way.
         lowest_head: what the lowest resolution's classifier reads: `features` (paper, footnote
             4) or `hidden` (released code).
+        frame_weight: how much a frame's prediction counts in the video's: `equal` (paper), or
+            `learned` from the LSTM's hidden state, which knows what came before.
     """
 
     backbone: str = "mobilenet_v2"
@@ -51,6 +53,7 @@ class PolicyConfig:
     dropout: float = 0.5
     cell_state: Literal["frozen", "advancing"] = "frozen"
     lowest_head: Literal["features", "hidden"] = "features"
+    frame_weight: Literal["equal", "learned"] = "equal"
 
     def validate(self, path: str) -> None:
         """Raises UserError, naming the field, if a value is impossible."""
@@ -70,12 +73,18 @@ class PolicySteps:
         covered: bool [B, T], frames on which an earlier skip holds.
         logits: float32 [B, T, A], of the decision head, cost offset included.
         hidden: float32 [B, T, H], the freshly computed hidden state, before any restoring.
+        weight: float32 [B, T] in (0, 2), how much the frame counts; None where all count alike.
     """
 
     one_hot: Array
     covered: Array
     logits: Array
     hidden: Array
+    weight: Array | None = None
+
+    def weighted(self, rows: Array) -> Array:
+        """Rows [B, T, D] of frames, each as much as its frame counts."""
+        return rows if self.weight is None else rows * self.weight[..., None]
 
 
 @flax.struct.dataclass
@@ -125,6 +134,9 @@ class PolicyNetwork(nn.Module):
         width = backbone.features
         self.lstm = LSTMCell(width, cfg.hidden_size)
         self.decision = Linear(cfg.hidden_size, self.space.num_actions)
+        if cfg.frame_weight == "learned":
+            # All count alike at first.
+            self.weight = Linear(cfg.hidden_size, 1, nn.initializers.zeros)
         if cfg.is_action:
             read = cfg.hidden_size if cfg.lowest_head == "hidden" else width
             if self.head == "max_mlp":
@@ -224,7 +236,10 @@ class PolicyNetwork(nn.Module):
             cell=jnp.where(hold, state.lstm.cell, lstm.cell) if frozen_cell else lstm.cell,
         )
         carried = PolicyState(kept, remaining, one_hot)
-        return carried, PolicySteps(one_hot, covered, logits, lstm.hidden)
+        weight = None
+        if self.config.frame_weight == "learned":
+            weight = 2 * nn.sigmoid(self.weight(lstm.hidden)[..., 0])
+        return carried, PolicySteps(one_hot, covered, logits, lstm.hidden, weight)
 
     def lowest_rows(self, features: Array, steps: PolicySteps, *, train: bool = False) -> Array:
         """The lowest resolution's row of every frame, logits or embeddings: float32 [B, T, E].

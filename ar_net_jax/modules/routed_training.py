@@ -94,7 +94,8 @@ def predict_routed(
         rows.append(cast(Array, lowest))
     chosen = one_hot[..., : len(config.resolutions)]
     length = jnp.asarray(one_hot.shape[0] * one_hot.shape[1], jnp.int32)
-    logits = model.apply(variables, rows, chosen, method="video_logits")
+    weighted = [steps.weighted(row) for row in rows]
+    logits = model.apply(variables, weighted, chosen, method="video_logits")
     prediction = Prediction(
         logits=cast(Array, logits),
         calls=config.choices.count(one_hot),
