@@ -4,8 +4,9 @@
     arnet train --config=demo --workdir=RUN      AR-Net alone
 
 Variants, combined with commas: `quick` (the same path in a few minutes); `paper_losses` (AR-Net
-without losses of single networks); `warmed_up`, `warm_start` (go on from networks that are trained
-already, given by `init_from`); `controls` (each backbone by itself: Uniform at every resolution);
+without losses of single networks), `weighted_frames` (and the policy learns how much each frame
+counts); `warmed_up`, `warm_start` (go on from networks that are trained already, given by
+`init_from`); `controls` (each backbone by itself: Uniform at every resolution);
 `uniform`, `lstm`, `random_policy`, `multi_scale`, which go on from AR-Net's warm-up; the other
 methods, each by its name, which need none; after those `max_mlp`, the head of the newer works; and
 of AR-Net the ablations `resolution_only`, `skipping_only`, `accuracy_only`, `accuracy_efficiency`,
@@ -220,6 +221,12 @@ def paper_losses(config: ConfigDict) -> None:
     del config.stages.joint.losses["separate"]
 
 
+def weighted_frames(config: ConfigDict) -> None:
+    """The same, and the policy learns how much each frame counts."""
+    paper_losses(config)
+    config.model.policy.frame_weight = "learned"
+
+
 def warmed_up(config: ConfigDict) -> None:
     """Goes on from networks that are warmed up already, which `init_from` names; give it first."""
     config.stage_order = ("joint", "finetune")
@@ -244,6 +251,7 @@ VARIANTS: dict[str, recipes.Variant] = {
     "warmed_up": warmed_up,
     "warm_start": warm_start,
     "paper_losses": paper_losses,
+    "weighted_frames": weighted_frames,
     "controls": controls,
     "uniform": _after_warmup(recipes.uniform),
     "lstm": _after_warmup(recipes.lstm),

@@ -1,10 +1,11 @@
 """Makes a small data set of real video files, trains AR-Net and its baselines, compares them.
 
 Everything runs on a CPU in minutes. The data set is drawn by program and written as H.264 files;
-then AR-Net is trained with the paper's losses, beside it Uniform and LSTM, and with --all some
-more: on the same videos for the same number of epochs, one a core. All start from the same
-networks, which have learnt from other videos. Choices are made on the validation split; the table
-shows the test split. Running the same command again goes on where it stopped.
+then AR-Net is trained as in the paper, once more with frames weighted by its policy, beside it
+Uniform and LSTM, and with --all some more: on the same videos for the same number of epochs, one a
+core. All start from the same networks, which have learnt from other videos. Choices are made on the
+validation split; the table shows the test split. Running the same command again goes on where it
+stopped.
 
 The work directory gets report.html, a page to look at in a browser, without network too;
 table.md, results.json, curve.png (mAP against GFLOPs per video), decisions.png (what the policy

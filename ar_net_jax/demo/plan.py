@@ -30,6 +30,8 @@ class Trained:
 
 SHOWN = Trained("ar_net", "AR-Net", "paper_losses")
 """The row whose decisions are shown; from scratch, all others start from its warm-up."""
+WEIGHTED = Trained("ar_net_weighted", "AR-Net, weighted frames", "weighted_frames")
+"""The same, and its policy learns how much each frame counts in the video's prediction."""
 SEPARATE = Trained("ar_net_separate", "AR-Net, separate losses", "")
 """The same, whose networks go on learning from all frames while the policy learns."""
 CONTROLS = Trained("controls", "Uniform", "controls")
@@ -62,14 +64,14 @@ class Plan:
     quick: bool = False
 
     @property
-    def baselines(self) -> tuple[Trained, ...]:
-        """Rows that are one model each, in the order of the table."""
-        return (LSTM, *MORE) if self.everything else (LSTM,)
+    def others(self) -> tuple[Trained, ...]:
+        """Rows that are one model each, after the shown one and Uniform's."""
+        return (WEIGHTED, LSTM, *MORE) if self.everything else (WEIGHTED, LSTM)
 
     @property
     def runs(self) -> tuple[Trained, ...]:
         """All that is trained, the longest first, so that cores end together."""
-        return (SHOWN, CONTROLS, *self.baselines)
+        return (SHOWN, CONTROLS, *self.others)
 
     @property
     def start(self) -> Path:

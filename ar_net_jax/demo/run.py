@@ -129,7 +129,7 @@ def _evaluate_all(plan: Plan, test: VideoSource) -> tuple[list[Row], Evaluation]
     main = found[SHOWN.title].evaluation
     config, _ = load_config_and_variables(plan.workdir / SHOWN.name)
     found |= _evaluate_uniform(plan.workdir, config, test, main.figures.gflops_per_video)
-    found |= {run.title: _evaluate(plan.workdir / run.name, test) for run in plan.baselines}
+    found |= {run.title: _evaluate(plan.workdir / run.name, test) for run in plan.others}
     speed = measure_speed({title: e.evaluation for title, e in found.items()})
     rows = [Row(title, e.role, e.evaluation.figures, speed[title]) for title, e in found.items()]
     return rows, main
