@@ -25,6 +25,7 @@ JOBS = {
     "costs": "count what a model computes, per action and per video",
     "push": "publish a trained model on the Hugging Face hub, with a card",
     "export": "write a model as one StableHLO file that runs without this package",
+    "doctor": "print devices, versions, codecs, what is missing and how to get it",
 }
 
 
