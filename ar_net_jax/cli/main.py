@@ -19,6 +19,7 @@ JOBS = {
     "evaluate": "measure accuracy and computation of a trained model on a split",
     "benchmark": "measure speed, latency and memory beside Uniform, in one run",
     "benchmark-training": "measure a training step of every stage, and the input pipeline",
+    "tune": "measure how inference runs best on this device, and keep that as a plan",
     "convert": "import weights that others trained, export models",
     "predict": "classify videos, and show what the policy made of each frame",
     "watch": "classify a camera, a stream or a file, frame by frame",
