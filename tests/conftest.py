@@ -5,11 +5,15 @@ that several tests share once.
 """
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# What the user keeps, such as plans of inference, is neither read nor written, by processes that
+# tests start neither.
+os.environ["ARNET_CACHE_DIR"] = tempfile.mkdtemp(prefix="arnet_cache_")
 
 import hypothesis
 import jax
@@ -50,3 +54,10 @@ def compiled_once() -> Iterator[None]:
         yield
         jax.config.update("jax_compilation_cache_dir", None)
         compilation_cache.reset_cache()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache() -> Iterator[None]:
+    """Deletes the folder that stands in for the user's cache."""
+    yield
+    shutil.rmtree(os.environ["ARNET_CACHE_DIR"])

@@ -22,7 +22,7 @@ def main() -> None:
     from ar_net_jax.evaluation.evaluate import evaluate_model
     from ar_net_jax.experiment import Config
     from ar_net_jax.inference.model import load_config_and_variables
-    from ar_net_jax.runtime.distributed import find_job, is_first, join
+    from ar_net_jax.runtime.distributed import find_job, is_first, join, text_of_first
     from ar_net_jax.training.log import Reporting
     from ar_net_jax.training.loop import train
 
@@ -30,6 +30,8 @@ def main() -> None:
     if job is not None:
         join(job, timeout=120)
     assert jax.device_count() == spec["devices"]
+    assert text_of_first("é" * (3 + jax.process_index())) == "ééé"
+    assert text_of_first("" if is_first() else "of another") == ""
     config = Config.from_dict(spec["config"])
     if spec["float64"]:
         object.__setattr__(config.model, "dtype", "float64")

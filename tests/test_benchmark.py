@@ -91,6 +91,10 @@ def test_rows_and_what_they_depend_on(imposed: dict[str, Any]) -> None:
         for entry in (*row["latency_seconds"].values(), row["with_decoding"]["latency_seconds"]):
             assert 0 < entry["p50"] <= entry["p99"] and entry["calls"] == 2
         assert row["dtype"] == "float32" and row["split_figures"] is None
+        assert (row["plan"] is None) == (row["routing"] == "masked")
+        if row["plan"]:
+            assert row["plan"]["source"] == "--chunks" and row["plan"]["form"] == "loop"
+            assert all(sizes == [5, 2] for sizes in row["plan"]["chunks"].values())
         # Uniform runs in the faster form, found at all frames.
         assert (row["trial_seconds"] is not None) == (row["method"] == UNIFORM)
 

@@ -97,7 +97,9 @@ def test_train_then_evaluate_own_videos(capsys: pytest.CaptureFixture[str], tmp_
     argv = ["train", "--config=demo:quick", "--quiet", f"--workdir={run}", *_tiny_folder(tmp_path)]
     main([*argv, "--config.model.num_classes=2", "--config.data.batch_size=2"])
     main(["evaluate", f"--workdir={run}", "--quiet"])
-    figures = json.loads((run / "evaluation_test.json").read_text())["results"][0]
+    document = json.loads((run / "evaluation_test.json").read_text())
+    assert document["plan"]["source"] == "built in" and document["plan"]["form"] == "loop"
+    figures = document["results"][0]
     assert figures["num_videos"] == 4
     assert 0 <= figures["mAP"] <= 100
     assert figures["gflops_convention"] == "macs"

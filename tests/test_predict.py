@@ -289,7 +289,7 @@ def test_the_file_of_predictions_is_whole_after_every_video(tmp_path: Path) -> N
     path = tmp_path / "x.json"
     path.write_text("of an earlier run")
     videos = [PredictedVideo(f"ü{i}.mp4", (), (), float(i), "macs") for i in range(3)]
-    with PredictionsFile(path) as file:
+    with PredictionsFile(path, {"source": "built in"}) as file:
         assert path.read_text() == "of an earlier run"
         for count, video in enumerate(videos, 1):
             file.add(UnreadVideo(f"bad{count}.mp4", "broken"))
@@ -298,6 +298,7 @@ def test_the_file_of_predictions_is_whole_after_every_video(tmp_path: Path) -> N
             assert [entry["gflops"] for entry in document["videos"]] == list(range(count))
             assert document["videos"][-1]["path"] == video.path
             assert len(document["unread"]) == count
+            assert document["plan"] == {"source": "built in"}
 
 
 def test_videos_of_one_name_get_numbers(tmp_path: Path) -> None:

@@ -3,9 +3,10 @@
 import os
 import resource
 from dataclasses import dataclass
-from pathlib import Path
 
 import jax
+
+from ar_net_jax.runtime.machine import cpu_cores, cpu_model
 
 
 @dataclass(frozen=True)
@@ -42,23 +43,14 @@ class PeakMemory:
 def describe_machine() -> Machine:
     """The machine that this process runs on."""
     return Machine(
-        cpu=_cpu_model(),
-        cores=len(os.sched_getaffinity(0)),
+        cpu=cpu_model(),
+        cores=cpu_cores(),
         platform=jax.default_backend(),
         device_kind=jax.devices()[0].device_kind,
         devices=jax.device_count(),
         xla_flags=os.environ.get("XLA_FLAGS", ""),
         matmul_precision=jax.config.jax_default_matmul_precision,  # type: ignore[attr-defined]
     )
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else "unknown"
 
 
 def peak_memory() -> PeakMemory:

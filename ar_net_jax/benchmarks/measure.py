@@ -14,6 +14,7 @@ from ar_net_jax.benchmarks.entries import Entry, equal_cost_counts, sample_video
 from ar_net_jax.benchmarks.programs import Program, Programs
 from ar_net_jax.data.embedded.builder import write_video
 from ar_net_jax.data.video import read_video
+from ar_net_jax.inference.plans import NONE, Plans
 from ar_net_jax.inference.step import Request, Result, Routing
 from ar_net_jax.ops.routing import Chunks
 from ar_net_jax.runtime.mesh import make_mesh, sharded
@@ -36,7 +37,8 @@ class Settings:
     Attributes:
         batch: B, the large batch.
         repetitions: rounds.
-        chunks: sizes of chunk of the routed form; measured ones by default.
+        chunks: sizes of chunk of the routed form, in place of a plan's.
+        plan: as for `find_plan`.
         seed: of noise and of the order of imposed actions.
         quick: as many calls at batch 1 as at the large batch, instead of B times as many.
         progress: whether to show progress bars.
@@ -45,6 +47,7 @@ class Settings:
     batch: int
     repetitions: int
     chunks: Chunks | None = None
+    plan: str = NONE
     seed: int = 0
     quick: bool = False
     progress: bool = True
@@ -59,6 +62,7 @@ class Measurement:
         form: of routing.
         program: at the large batch.
         results: on each of its inputs, on the host.
+        plan: how the routed form ran, see `describe_plan`; None in the masked form.
         trials: the fastest trial call of each form, where two were tried.
         batch: of a call at the large batch, float64 [rounds].
         single: of a call at batch 1.
@@ -71,6 +75,7 @@ class Measurement:
     form: Routing
     program: Program
     results: list[Result]
+    plan: dict[str, Any] | None = None
     trials: dict[Routing, float] = dataclasses.field(default_factory=dict)
     batch: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
     single: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
@@ -118,7 +123,8 @@ class _Runner:
         self.form: Routing = form if form else min(trials, key=trials.__getitem__)
         self.program = compiled[self.form]
         results = [jax.device_get(self.program.call(request)) for request in self._requests]
-        self.measured = Measurement(entry, self.form, self.program, results, trials)
+        plan = programs.describe_plan(entry, self.form)
+        self.measured = Measurement(entry, self.form, self.program, results, plan, trials)
 
     def _request(self, number: int, rows: slice = slice(None), *, alone: bool = False) -> Request:
         """The number-th input, or some of its videos."""
@@ -183,6 +189,7 @@ def measure(
     *,
     costs: Mapping[str, float],
     extra: Mapping[str, Call],
+    plans: Plans | None = None,
 ) -> tuple[list[Measurement], dict[str, np.ndarray]]:
     """Measures models, and Uniform at as many frames as each model's cost pays for.
 
@@ -192,13 +199,14 @@ def measure(
         costs: GFLOPs per video by title, where more is known of them than what a few batches
             tell; in the convention of the model.
         extra: further calls to be timed in the same rounds as the large batch, by name.
+        plans: of the models; none by default.
 
     Returns:
         What was measured of every entry, those of equal cost last; and seconds of the extra
         calls, float64 [rounds].
     """
     mesh = make_mesh() if jax.device_count() > 1 else None
-    programs = Programs(settings.chunks, mesh)
+    programs = Programs(settings.chunks, mesh, plans)
     runners = []
     for entry in tqdm.tqdm(entries, "compiling", disable=not settings.progress):
         runners.append(_Runner(entry, settings, programs, entry.form))

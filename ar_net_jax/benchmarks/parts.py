@@ -9,6 +9,7 @@ import numpy as np
 
 from ar_net_jax.benchmarks.entries import Entry
 from ar_net_jax.inference.chunks import plan_chunks
+from ar_net_jax.inference.plans import Plans
 from ar_net_jax.inference.step import Request, Routing
 from ar_net_jax.methods.timed_parts import TimedPart
 from ar_net_jax.modules.frame_runner import Mode
@@ -21,13 +22,14 @@ Array = jax.Array
 class Parts:
     """Compiles each part once; actions are data, so that all usages share one."""
 
-    def __init__(self, chunks: Chunks | None) -> None:
+    def __init__(self, chunks: Chunks | None, plans: Plans) -> None:
         """Nothing is compiled yet.
 
         Args:
-            chunks: sizes of chunk of the routed form; measured ones by default.
+            chunks: sizes of chunk of the routed form, in place of a plan's.
+            plans: of the models, whose sizes are taken; parts are loops always.
         """
-        self._chunks = chunks
+        self._chunks, self._plans = chunks, plans
         self._jitted: dict[Hashable, Callable[..., Any]] = {}
 
     def calls(
@@ -72,8 +74,14 @@ class Parts:
         if key not in self._jitted:
             method, mode = entry.method, Mode()
             if form == "routed":
-                plan = plan_chunks(method.networks(), jax.default_backend(), self._chunks)
-                mode = Mode(chunks=plan)
+                sizes = plan_chunks(
+                    method.networks(),
+                    jax.default_backend(),
+                    self._chunks,
+                    self._plans.of(method),
+                    dtype=method.config.dtype,
+                )
+                mode = Mode(chunks=sizes)
             module = method.module()
 
             def run(variables: Any, given: Any, actions: Array) -> Any:

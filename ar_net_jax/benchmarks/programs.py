@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from ar_net_jax.benchmarks.entries import Entry
 from ar_net_jax.benchmarks.parts import Parts
+from ar_net_jax.inference.plans import Plans, describe_plan
 from ar_net_jax.inference.step import Request, Result, Routing, make_inference
 from ar_net_jax.ops.rng import example_keys
 from ar_net_jax.ops.routing import Chunks
@@ -38,15 +39,19 @@ class Program:
 class Programs:
     """Compiles each program once; decisions are data, so that all usages share one."""
 
-    def __init__(self, chunks: Chunks | None, mesh: Mesh | None) -> None:
+    def __init__(
+        self, chunks: Chunks | None, mesh: Mesh | None, plans: Plans | None = None
+    ) -> None:
         """Nothing is compiled yet.
 
         Args:
-            chunks: sizes of chunk of the routed form; measured ones by default.
+            chunks: sizes of chunk of the routed form, in place of a plan's.
             mesh: of several devices; None for one.
+            plans: of the models; none by default.
         """
         self.mesh = mesh
-        self.parts = Parts(chunks)
+        self.plans = plans or Plans()
+        self.parts = Parts(chunks, self.plans)
         self._chunks = chunks
         self._compiled: dict[Hashable, tuple[Callable[..., Result], float, int | None]] = {}
         self._placed: dict[tuple[int, bool], tuple[Any, Any]] = {}
@@ -69,13 +74,26 @@ class Programs:
         model = (entry.config.method, entry.config.model)
         key = (*model, form, request.frames.shape, imposed, mesh is None)
         if key not in self._compiled:
-            infer: Any = make_inference(entry.method, routing=form, chunks=self._chunks, mesh=mesh)
+            infer: Any = make_inference(
+                entry.method,
+                routing=form,
+                chunks=self._chunks,
+                mesh=mesh,
+                plan=self.plans.of(entry.method),
+            )
             started = time.perf_counter()
             compiled = infer.lower(variables, request, penalty).compile()
             seconds = time.perf_counter() - started
             self._compiled[key] = (compiled, seconds, _planned_bytes(compiled))
         compiled, seconds, planned = self._compiled[key]
         return Program(lambda request: compiled(variables, request, penalty), seconds, planned)
+
+    def describe_plan(self, entry: Entry, form: Routing) -> dict[str, Any] | None:
+        """How the model's routed form runs, see `describe_plan`; None in the masked form."""
+        if form == "masked":
+            return None
+        plan, alone = self.plans.of(entry.method), self.mesh is None
+        return describe_plan(entry.method, plan, self._chunks, alone=alone)
 
     def variables(self, entry: Entry, *, alone: bool) -> Any:
         """A entry's variables on the devices, put there once."""

@@ -13,6 +13,7 @@ from ar_net_jax.costs import total_gflops
 from ar_net_jax.evaluation.comparison import Role
 from ar_net_jax.evaluation.evaluate import Figures, evaluate_model
 from ar_net_jax.evaluation.metrics import action_usage
+from ar_net_jax.inference.plans import Plans
 from ar_net_jax.inference.step import Result, Routing
 from ar_net_jax.ops.routing import Chunks
 from ar_net_jax.runtime.timing import Latency, summarise
@@ -78,6 +79,7 @@ class BenchmarkRow:
         num_frames: per video.
         dtype: of the backbones.
         routing: form of execution.
+        plan: how the routed form ran, see `describe_plan`; None in the masked form.
         usage: share of frames by choice; None where there is one choice.
         usage_imposed: whether that was given.
         gflops_per_video: that were needed, by convention.
@@ -101,6 +103,7 @@ class BenchmarkRow:
     num_frames: int
     dtype: str
     routing: Routing
+    plan: dict[str, Any] | None
     usage: dict[str, float] | None
     usage_imposed: bool
     gflops_per_video: dict[Convention, float]
@@ -158,6 +161,7 @@ def _row(m: Measurement, figures: Figures | None) -> BenchmarkRow:
         num_frames=entry.num_frames,
         dtype=method.config.dtype,
         routing=m.form,
+        plan=m.plan,
         usage=dict(zip(choices.names, usage, strict=True)) if len(choices) > 1 else None,
         usage_imposed=entry.usage is not None,
         gflops_per_video={
@@ -237,12 +241,13 @@ def compare(row: BenchmarkRow, reference: BenchmarkRow) -> Ratios:
     return Ratios(reference.method, time_ratio, gflops_ratio, saving)
 
 
-def score(entries: Sequence[Entry], chunks: Chunks | None) -> dict[str, Figures]:
+def score(entries: Sequence[Entry], chunks: Chunks | None, plans: Plans) -> dict[str, Figures]:
     """Accuracy and cost of trained models on their splits.
 
     Args:
         entries: any; those without videos are left out.
-        chunks: sizes of chunk of the routed form.
+        chunks: sizes of chunk of the routed form, in place of a plan's.
+        plans: of the models.
 
     Returns:
         By title.
@@ -255,6 +260,7 @@ def score(entries: Sequence[Entry], chunks: Chunks | None) -> dict[str, Figures]
             num_frames=entry.num_frames,
             routing=entry.form or "routed",
             chunks=chunks,
+            plan=plans.of(entry.method),
         ).figures
         for entry in entries
         if entry.split is not None

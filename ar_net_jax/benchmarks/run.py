@@ -15,6 +15,7 @@ from ar_net_jax.benchmarks.rows import BenchmarkRow, benchmark_rows, score
 from ar_net_jax.benchmarks.torch_baseline import TorchRatio, torch_forward_calls, torch_ratios
 from ar_net_jax.data.classes import Matching
 from ar_net_jax.errors import UserError
+from ar_net_jax.inference.plans import NONE, Plans
 from ar_net_jax.inference.step import Routing
 from ar_net_jax.ops.routing import Chunks
 from ar_net_jax.runtime.timing import Call
@@ -90,8 +91,8 @@ def run_benchmark(
         against_torch: whether to time torchvision's network beside Uniform.
 
     Raises:
-        UserError: a config, checkpoint, usage or batch that cannot be measured, or torch is
-            missing.
+        UserError: a config, checkpoint, usage or batch that cannot be measured, no such plan, or
+            torch is missing.
     """
     with _compiling_anew():
         entries = read_entries(
@@ -104,12 +105,14 @@ def run_benchmark(
             classes=classes,
         )
         extra = _torch_calls(entries, settings) if against_torch else {}
-        scores = score(entries, settings.chunks)
+        # Sizes that are given leave nothing to a plan.
+        plans = Plans(settings.plan if settings.chunks is None else NONE)
+        scores = score(entries, settings.chunks, plans)
         costs = {title: figures.gflops_per_video for title, figures in scores.items()}
-        measured, extra_seconds = measure(entries, settings, costs=costs, extra=extra)
+        measured, extra_seconds = measure(entries, settings, costs=costs, extra=extra, plans=plans)
         peak = peak_memory()
         fewer = [m.entry for m in measured if m.entry.title not in scores]
-        scores |= score(fewer, settings.chunks)
+        scores |= score(fewer, settings.chunks, plans)
     return Benchmark(
         rows=tuple(benchmark_rows(measured, scores)),
         settings=settings,
@@ -131,6 +134,7 @@ def choose_settings(
     batch: int | None = None,
     repetitions: int | None = None,
     chunks: Chunks | None = None,
+    plan: str = NONE,
     quick: bool = False,
     progress: bool = True,
 ) -> Settings:
@@ -139,7 +143,8 @@ def choose_settings(
     Args:
         batch: of videos; 4 on a CPU and 32 elsewhere by default.
         repetitions: rounds; 5 by default, or 2 if `quick`.
-        chunks: sizes of chunk of the routed form; measured ones by default.
+        chunks: sizes of chunk of the routed form, in place of a plan's.
+        plan: as for `find_plan`.
         quick: few calls, to see that it runs.
         progress: whether to show progress bars.
 
@@ -159,7 +164,12 @@ def choose_settings(
             f"a multiple of {jax.device_count()}"
         )
     return Settings(
-        batch=batch, repetitions=repetitions, chunks=chunks, quick=quick, progress=progress
+        batch=batch,
+        repetitions=repetitions,
+        chunks=chunks,
+        plan=plan,
+        quick=quick,
+        progress=progress,
     )
 
 

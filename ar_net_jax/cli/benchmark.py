@@ -28,11 +28,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ar_net_jax.cli.flags import (
+    add_chunk_flags,
     add_classes_flag,
     add_method_flag,
     add_topology_flag,
     load_method,
-    numbers,
     wanted_slice,
 )
 from ar_net_jax.errors import UserError
@@ -71,12 +71,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         default="routed",
         help="form of the models that choose (default: %(default)s)",
     )
-    parser.add_argument(
-        "--chunks",
-        type=numbers(int),
-        metavar="N[,N...]",
-        help="frames that a backbone computes at once, descending (default: measured ones)",
-    )
+    add_chunk_flags(parser)
     parser.add_argument(
         "--split", default="test", help="that trained models are scored on (default: %(default)s)"
     )
@@ -113,6 +108,7 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
         batch=flags.batch,
         repetitions=flags.repetitions,
         chunks=flags.chunks,
+        plan=flags.plan,
         quick=flags.quick,
         progress=not flags.quiet,
     )

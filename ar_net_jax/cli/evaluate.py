@@ -17,7 +17,13 @@ Examples:
 import argparse
 from collections.abc import Sequence
 
-from ar_net_jax.cli.flags import add_classes_flag, add_method_flag, load_method, numbers
+from ar_net_jax.cli.flags import (
+    add_chunk_flags,
+    add_classes_flag,
+    add_method_flag,
+    load_method,
+    numbers,
+)
 from ar_net_jax.cli.processes import add_process_flags, joined
 from ar_net_jax.errors import UserError
 
@@ -45,12 +51,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="logits taken from the costliest action, and from others in proportion to their "
         "cost; negative to compute more (default: 0)",
     )
-    parser.add_argument(
-        "--chunks",
-        type=numbers(int),
-        metavar="N[,N...]",
-        help="frames that a backbone computes at once, descending (default: measured ones)",
-    )
+    add_chunk_flags(parser)
     parser.add_argument("--output", metavar="FILE", help="where to write the figures as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     add_classes_flag(parser)
@@ -79,6 +80,7 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
             routing=flags.routing,
             cost_penalties=flags.cost_penalty,
             chunks=flags.chunks,
+            plan=flags.plan,
             progress=not flags.quiet,
         )
         if not is_first():

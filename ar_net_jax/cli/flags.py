@@ -77,6 +77,29 @@ def wanted_slice(flags: argparse.Namespace) -> "Slice | None":
     return wanted
 
 
+def add_chunk_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say how the routed form runs."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--chunks",
+        type=numbers(int),
+        metavar="N[,N...]",
+        help="frames that a backbone computes at once, descending (default: the plan's)",
+    )
+    add_plan_flag(which)
+
+
+def add_plan_flag(parser: "argparse._ActionsContainer") -> None:
+    """Adds the flag that names a plan of `arnet tune`."""
+    parser.add_argument(
+        "--plan",
+        default="auto",
+        metavar="auto|none|FILE",
+        help="how the routed form runs: auto takes what `arnet tune` measured on this kind of "
+        "device, none the built-in sizes (default: %(default)s)",
+    )
+
+
 def add_classes_flag(parser: argparse.ArgumentParser) -> None:
     """Adds the flag that says how a data set's classes are found among a model's."""
     parser.add_argument(

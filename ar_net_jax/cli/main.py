@@ -19,12 +19,14 @@ JOBS = {
     "evaluate": "measure accuracy and computation of a trained model on a split",
     "benchmark": "measure speed, latency and memory beside Uniform, in one run",
     "benchmark-training": "measure a training step of every stage, and the input pipeline",
+    "tune": "measure how inference runs best on this device, and keep that as a plan",
     "convert": "import weights that others trained, export models",
     "predict": "classify videos, and show what the policy made of each frame",
     "watch": "classify a camera, a stream or a file, frame by frame",
     "costs": "count what a model computes, per action and per video",
     "push": "publish a trained model on the Hugging Face hub, with a card",
     "export": "write a model as one StableHLO file that runs without this package",
+    "doctor": "print devices, versions, codecs, what is missing and how to get it",
 }
 
 

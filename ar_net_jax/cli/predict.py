@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ar_net_jax.cli.flags import add_method_flag, load_method, refuse_overrides
+from ar_net_jax.cli.flags import add_method_flag, add_plan_flag, load_method, refuse_overrides
 from ar_net_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="videos to decode at once (default: %(default)s)",
     )
+    add_plan_flag(parser)
     add_method_flag(parser)
 
 
@@ -133,7 +134,7 @@ def _predict(
     from ar_net_jax.reporting.prediction import print_prediction
     from ar_net_jax.reporting.predictions_file import PredictionsFile
 
-    model = load(flags.workdir)
+    model = load(flags.workdir, plan=flags.plan)
     if not model.config.class_names:
         print("this model has no names of classes; `arnet convert --classes=FILE` gives it some")
     missing = [UnreadVideo(name, reason) for name, reason in faults.items()]
@@ -148,7 +149,9 @@ def _predict(
     costliest = float(model.method.choice_gflops().max())
     unread, seen = 0, []
     with contextlib.ExitStack() as stack:
-        output = stack.enter_context(PredictionsFile(flags.json)) if flags.json else None
+        output = None
+        if flags.json:
+            output = stack.enter_context(PredictionsFile(flags.json, model.describe_plan()))
         for video in itertools.chain(missing, predicted):
             if output is not None:
                 output.add(video)

@@ -13,6 +13,7 @@ from ar_net_jax.data.source import VideoSource
 from ar_net_jax.evaluation.metrics import Predictions, action_usage
 from ar_net_jax.evaluation.split import predict_split, split_batches
 from ar_net_jax.experiment import Config
+from ar_net_jax.inference.plan import Plan
 from ar_net_jax.inference.step import Routing, make_predict_step
 from ar_net_jax.methods import Method
 from ar_net_jax.ops.routing import Chunks
@@ -99,6 +100,7 @@ def evaluate_model(
     chunks: Chunks | None = None,
     forced_actions: np.ndarray | None = None,
     random_crops: bool = False,
+    plan: Plan | None = None,
 ) -> Evaluation:
     """Runs a model over a split; every video counts exactly once.
 
@@ -115,6 +117,7 @@ def evaluate_model(
         forced_actions: int32 [N, T], decisions imposed on every video of the split, such as those
             of `Method.control_actions`; None leaves them to the model.
         random_crops: draw by the config's seed what a method with the trait `crops` decides.
+        plan: how the routed form runs; None for the usual sizes of chunk.
     """
     num_frames = num_frames or config.data.num_frames
     mesh, method = make_mesh(), config.build_method()
@@ -128,6 +131,7 @@ def evaluate_model(
         chunks=chunks,
         random_crops=random_crops,
         mesh=mesh,
+        plan=plan,
     )
     variables = replicate(variables, mesh)
     first: list[Batch] = []

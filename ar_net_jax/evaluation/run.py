@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import jax
 from etils import epath
 
 from ar_net_jax.data.classes import Matching, check_classes, match_classes
@@ -20,6 +21,7 @@ from ar_net_jax.evaluation.comparison import Row, role_of
 from ar_net_jax.evaluation.evaluate import Evaluation, evaluate_model
 from ar_net_jax.experiment import Config, apply_overrides
 from ar_net_jax.inference.model import check_variables, find_model, load_config_and_variables
+from ar_net_jax.inference.plans import AUTO, describe_plan, find_plan
 from ar_net_jax.inference.step import Routing
 from ar_net_jax.ops.routing import Chunks
 from ar_net_jax.runtime.compilation import keep_compiled_programs
@@ -42,6 +44,7 @@ class WorkdirEvaluation:
         classes: how the data's classes were found among the model's.
         evaluation: of the first cost penalty, by video.
         videos: the split, its labels the model's outputs.
+        plan: how the routed form ran, see `describe_plan`; None in the masked form.
     """
 
     rows: list[Row]
@@ -51,6 +54,7 @@ class WorkdirEvaluation:
     classes: Matching
     evaluation: Evaluation
     videos: VideoSource
+    plan: dict[str, Any] | None
 
     def to_json(self) -> dict[str, Any]:
         """As JSON holds it: `results`, for which see `Row.to_json`, and what they are of."""
@@ -58,6 +62,7 @@ class WorkdirEvaluation:
             "results": [row.to_json() for row in self.rows],
             "split": self.split,
             "classes": self.classes,
+            "plan": self.plan,
             "versions": package_versions(),
             "config": self.config.to_dict(),
         }
@@ -72,6 +77,7 @@ def evaluate_workdir(
     routing: Routing = "routed",
     cost_penalties: Sequence[float] = (0.0,),
     chunks: Chunks | None = None,
+    plan: str = AUTO,
     progress: bool = True,
 ) -> WorkdirEvaluation:
     """Scores a trained model; all processes of a job must call this.
@@ -83,12 +89,13 @@ def evaluate_workdir(
         classes: how the data's classes are found among the model's; see `match_classes`.
         routing: `routed` or `masked`.
         cost_penalties: one evaluation for each, see `Model`.
-        chunks: sizes of chunk of the routed form; measured ones by default.
+        chunks: sizes of chunk of the routed form, in place of a plan's.
+        plan: as for `find_plan`.
         progress: whether to show a bar while the data set is prepared.
 
     Raises:
-        UserError: no model there, an override that does not go with its variables, no data, or
-            data with classes that the model does not know.
+        UserError: no model there, an override that does not go with its variables, no data,
+            data with classes that the model does not know, or no such plan.
     """
     model_dir = find_model(workdir)
     # The hub's cache is no place for results.
@@ -97,6 +104,8 @@ def evaluate_workdir(
     trained, variables = load_config_and_variables(model_dir)
     config = apply_overrides(trained, overrides)
     check_variables(config, variables, model_dir)
+    method = config.build_method()
+    measured = find_plan(method, plan) if routing == "routed" and chunks is None else None
     config = replace(config, data=with_absolute_paths(config.data))
     home = embedded_nearby(config.data, beside) or data_home(config.data, beside)
     where = told_source(config.data)
@@ -107,11 +116,17 @@ def evaluate_workdir(
         "prepare data",
     )
     videos = match_classes(VideoSource(folder, split), config, where, classes)
-    method, rows = config.build_method(), []
+    rows = []
     first: Evaluation | None = None
     for penalty in cost_penalties:
         found = evaluate_model(
-            config, variables, videos, routing=routing, cost_penalty=penalty, chunks=chunks
+            config,
+            variables,
+            videos,
+            routing=routing,
+            cost_penalty=penalty,
+            chunks=chunks,
+            plan=measured,
         )
         # The others' first batches need not stay on the devices.
         first = first or found
@@ -126,4 +141,7 @@ def evaluate_workdir(
         classes=classes,
         evaluation=first,
         videos=videos,
+        plan=None
+        if routing == "masked"
+        else describe_plan(method, measured, chunks, alone=jax.device_count() == 1),
     )

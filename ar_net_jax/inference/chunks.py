@@ -1,27 +1,51 @@
-"""Sizes of chunk in which the routed form runs each backbone.
+"""Sizes of chunk in which the routed form runs each backbone, where none were measured.
 
 A larger chunk may use the machine better, a smaller one wastes less on the last chunk of a
-selection. The sizes for CPUs follow measurements on two cores, in milliseconds per frame at chunks
-of 1, 2, 4, 8 and 16: ResNet-50 at 224 px 75, 59, 52, 52, 56; ResNet-34 at 168 px 68, 29, 25, 23,
-24; ResNet-18 at 112 px 20, 18, 17, 6.2, 5.5; MobileNetV2 at 84 px 3.6, 2.5, 2.2, 1.7, 1.6. A slim
-ResNet of three blocks at 48 px wants more: 0.17 at chunks of 8, 0.15 at 32, 0.11 at 64 and 128.
+selection. `arnet tune` measures both; see `inference.plan`.
+
+The sizes for CPUs follow measurements on two cores, in milliseconds per frame at chunks of 1, 2, 4,
+8 and 16: ResNet-50 at 224 px 75, 59, 52, 52, 56; ResNet-34 at 168 px 68, 29, 25, 23, 24; ResNet-18
+at 112 px 20, 18, 17, 6.2, 5.5; MobileNetV2 at 84 px 3.6, 2.5, 2.2, 1.7, 1.6. A slim ResNet of three
+blocks at 48 px wants more: 0.17 at chunks of 8, 0.15 at 32, 0.11 at 64 and 128.
+
+The sizes for accelerators follow from the roofline. What a chunk costs whatever its size, the
+reading of the weights and the start of every operation, shall be no more than an eighth of what its
+frames cost, the longer of their arithmetic and their traffic. Time is told in bytes of memory
+traffic: an accelerator does some 300 operations in the time of a byte (197 TFLOP/s and 819 GB/s on
+a TPU v5e are 240, 989 and 3,350 on an H100 are 295), and an operation takes 3 us to start, 4 MB. A
+frame's traffic is four passes over the outputs of convolutions in the model's precision: what XLA's
+compiler for TPUs tells of ResNet-50, 85 MB for outputs of 22 MB.
 """
 
 from collections.abc import Mapping
 
+import jax.numpy as jnp
+
 from ar_net_jax.costs.network import Network
+from ar_net_jax.costs.traffic import Traffic, count_traffic
 from ar_net_jax.errors import UserError
+from ar_net_jax.inference.plan import Form, Plan
 from ar_net_jax.ops.routing import Chunks
 
 # Sides in pixels, and the sizes of chunk from that side on. A few large frames keep a CPU busy, and
 # more of them only leave its caches.
 _CPU: tuple[tuple[int, Chunks], ...] = ((160, (4, 2)), (64, (16, 8)), (1, (128, 32, 8)))
-# Accelerators need many frames at once to fill them.
-_ACCELERATOR: Chunks = (64, 16)
+# Of accelerators, see above.
+_FLOPS_PER_BYTE, _START_BYTES, _PASSES, _MOST_OVERHEAD = 300, 4e6, 4, 1 / 8
+_WEIGHT_BYTES = 4  # Parameters are float32 always.
+_LEAST, _MOST = 16, 256
+# The second size, for the rest.
+_PART = 4
 
 
 def plan_chunks(
-    networks: Mapping[str, Network], platform: str, override: Chunks | None = None
+    networks: Mapping[str, Network],
+    platform: str,
+    override: Chunks | None = None,
+    plan: Plan | None = None,
+    form: Form = "loop",
+    *,
+    dtype: str = "float32",
 ) -> dict[str, Chunks]:
     """The sizes of chunk of every network that takes frames, for `Mode.chunks`.
 
@@ -29,6 +53,9 @@ def plan_chunks(
         networks: of the model.
         platform: 'cpu', 'gpu', 'cuda', 'tpu', as JAX names its backends.
         override: sizes to be used for every network instead.
+        plan: measured sizes, for the networks that it has; an override goes before it.
+        form: of execution that a plan's sizes are for.
+        dtype: of the networks' computation.
 
     Returns:
         Sizes in descending order by network.
@@ -38,17 +65,38 @@ def plan_chunks(
     """
     if override is not None:
         _check(override)
+    measured = {} if plan is None else plan.chunks(form)
     return {
-        name: override or _sizes(network.resolution, platform)
+        name: override or measured.get(name) or _sizes(network, platform, dtype)
         for name, network in networks.items()
         if network.backbone
     }
 
 
-def _sizes(side: int, platform: str) -> Chunks:
-    if platform != "cpu":
-        return _ACCELERATOR
-    return next(chunks for least, chunks in _CPU if side >= least)
+def _sizes(network: Network, platform: str, dtype: str) -> Chunks:
+    if platform == "cpu":
+        return next(chunks for least, chunks in _CPU if network.resolution >= least)
+    traffic = count_traffic(network.backbone, network.resolution, network.padding)
+    return roofline_chunks(traffic, dtype)
+
+
+def roofline_chunks(traffic: Traffic, dtype: str) -> Chunks:
+    """Sizes for an accelerator, see the module's docstring.
+
+    Args:
+        traffic: of a network on one frame.
+        dtype: of its computation.
+
+    >>> roofline_chunks(Traffic(25_500_000, 11_000_000, 4_100_000_000, 54), "bfloat16")
+    (32, 8)
+    """
+    moved = _PASSES * jnp.dtype(dtype).itemsize * traffic.outputs
+    frame = max(moved, 2 * traffic.macs / _FLOPS_PER_BYTE)
+    fixed = _WEIGHT_BYTES * traffic.weights + _START_BYTES * traffic.operations
+    size = _LEAST
+    while size < _MOST and fixed > _MOST_OVERHEAD * size * frame:
+        size *= 2
+    return size, size // _PART
 
 
 def _check(override: Chunks) -> None:

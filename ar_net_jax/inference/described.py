@@ -113,9 +113,10 @@ def check_inference(
             `describe_devices`.
     """
     method, length = config.build_method(), num_frames or config.data.num_frames
+    usual = plan_chunks(method.networks(), "tpu", chunks, dtype=method.config.dtype)
     plan = {
         name: tuple(dict.fromkeys(min(size, videos * length) for size in sizes))
-        for name, sizes in plan_chunks(method.networks(), "tpu", chunks).items()
+        for name, sizes in usual.items()
     }
     program = compile_described(
         _lower(method, wanted, videos, length, chunks),

@@ -105,15 +105,20 @@ def export_model(config: Config, variables: Any, options: ExportOptions) -> byte
 
 def _programs(config: Config, options: ExportOptions) -> dict[str, Program]:
     """The program for each platform; platforms with the same sizes of chunk share one."""
-    by_plan: dict[tuple[tuple[str, Chunks], ...], Program] = {}
+    by_sizes: dict[tuple[tuple[str, Chunks], ...], Program] = {}
     programs = {}
-    networks = config.build_method().networks()
     for platform in options.platforms:
-        plan = tuple(plan_chunks(networks, platform, options.chunks).items())
-        if plan not in by_plan:
-            by_plan[plan] = _program(config, options, platform)
-        programs[platform] = by_plan[plan]
+        sizes = tuple(_chunks(config, options, platform).items())
+        if sizes not in by_sizes:
+            by_sizes[sizes] = _program(config, options, platform)
+        programs[platform] = by_sizes[sizes]
     return programs
+
+
+def _chunks(config: Config, options: ExportOptions, platform: str) -> dict[str, Chunks]:
+    """The usual ones: an artifact is for devices that are not at hand, so no plan is taken."""
+    networks, dtype = config.build_method().networks(), config.model.dtype
+    return plan_chunks(networks, platform, options.chunks, dtype=dtype)
 
 
 def _program(config: Config, options: ExportOptions, platform: str) -> Program:
@@ -168,8 +173,7 @@ def describe_export(config: Config, options: ExportOptions) -> dict[str, Any]:
         "seed": options.seed,
         "chunks": {
             platform: {
-                name: list(sizes)
-                for name, sizes in plan_chunks(networks, platform, options.chunks).items()
+                name: list(sizes) for name, sizes in _chunks(config, options, platform).items()
             }
             for platform in options.platforms
         },

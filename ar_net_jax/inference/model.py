@@ -18,6 +18,8 @@ from ar_net_jax import methods
 from ar_net_jax.checkpoints import check_fits, load_model
 from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config
+from ar_net_jax.inference.plan import Plan
+from ar_net_jax.inference.plans import AUTO, describe_plan, find_plan
 from ar_net_jax.inference.step import Inference, Policy, Request, Result, Routing, make_inference
 from ar_net_jax.methods import Method
 from ar_net_jax.methods.stream import Stream
@@ -33,15 +35,17 @@ Array = jax.Array
 class Model:
     """A callable model: config and variables, compiled on the first call for each shape."""
 
-    def __init__(self, config: Config, variables: Any) -> None:
+    def __init__(self, config: Config, variables: Any, *, plan: Plan | None = None) -> None:
         """Puts the variables on the default device.
 
         Args:
             config: the model's config.
             variables: `{"params": ..., "batch_stats": ...}` that fit it.
+            plan: how the routed form runs; None for the usual sizes of chunk.
         """
         self.config = config
         self.method = config.build_method()
+        self.plan = plan
         self.variables = jax.device_put(variables)
         self._compiled: dict[tuple[object, ...], Inference] = {}
 
@@ -68,7 +72,7 @@ class Model:
                 neither seen nor charged. None if all have T.
             cost_penalty: takes this much, in logits, from the costliest action and from others in
                 proportion to their cost, to compute less; negative to compute more.
-            chunks: sizes of chunk of the routed form, descending; measured ones by default.
+            chunks: sizes of chunk of the routed form, descending, in place of the plan's.
 
         Raises:
             ValueError: frames of a wrong shape or type, lengths that do not fit, or an unknown
@@ -87,11 +91,15 @@ class Model:
         how = (routing, policy, chunks)
         if how not in self._compiled:
             self._compiled[how] = make_inference(
-                self.method, routing=routing, policy=policy, chunks=chunks
+                self.method, routing=routing, policy=policy, chunks=chunks, plan=self.plan
             )
         result = self._compiled[how](self.variables, request, jnp.float32(cost_penalty))
         executed = {name: count[0] for name, count in result.executed.items()}
         return dataclasses.replace(result, executed=executed)
+
+    def describe_plan(self) -> dict[str, Any]:
+        """How the routed form runs: `source`, `form` and `chunks` by network."""
+        return describe_plan(self.method, self.plan)
 
     def stream(self, *, cost_penalty: float = 0.0) -> Stream:
         """A video that arrives frame by frame; compiled when this returns.
@@ -115,7 +123,12 @@ class Model:
             )
 
 
-def load(directory: epath.PathLike, *, method: type[Method[Any, Any]] | None = None) -> Model:
+def load(
+    directory: epath.PathLike,
+    *,
+    method: type[Method[Any, Any]] | None = None,
+    plan: str = AUTO,
+) -> Model:
     """Loads a trained or converted model.
 
     Args:
@@ -123,13 +136,17 @@ def load(directory: epath.PathLike, *, method: type[Method[Any, Any]] | None = N
             file that `arnet convert` wrote, or `hf://owner/name`, a model on the Hugging Face hub.
         method: the class of the model's method, where that neither ships with the package nor is
             an installed one's.
+        plan: `auto` takes the one that `arnet tune` measured on this kind of device, `none` none;
+            else a file with one.
 
     Raises:
-        UserError: no model there, one that does not fit its config, or a method that is not known.
+        UserError: no model there, one that does not fit its config, a method that is not known, or
+            no such plan.
     """
     if method is not None:
         methods.register(method)
-    return Model(*load_config_and_variables(directory))
+    config, variables = load_config_and_variables(directory)
+    return Model(config, variables, plan=find_plan(config.build_method(), plan))
 
 
 def find_model(directory: epath.PathLike) -> epath.Path:

@@ -1,7 +1,8 @@
 """Compiled inference: one jitted function from frames to logits, actions and what they cost.
 
 Decisions, routing, averaging and costs are one program; nothing goes through the host. Under a mesh
-every device routes the frames of its own videos.
+every device routes the frames of its own videos. Where a plan says that the device is faster that
+way, the host runs the chunks instead, see `inference.buckets`.
 """
 
 import functools
@@ -17,7 +18,9 @@ from jax.typing import ArrayLike
 
 from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.costs.cost import total_gflops
+from ar_net_jax.inference.buckets import BucketedFunction
 from ar_net_jax.inference.chunks import plan_chunks
+from ar_net_jax.inference.plan import Form, Plan
 from ar_net_jax.methods import Method
 from ar_net_jax.modules.frame_runner import Mode, mask_or_ones
 from ar_net_jax.modules.prediction import Prediction
@@ -93,6 +96,7 @@ def make_inference(
     mesh: Mesh | None = None,
     platform: str | None = None,
     random_crops: bool = False,
+    plan: Plan | None = None,
 ) -> Inference:
     """The jitted inference of a model.
 
@@ -100,10 +104,13 @@ def make_inference(
         method: the method under its configuration.
         routing: `routed` computes chosen frames only; `masked` all networks on all frames.
         policy: `argmax` takes the most likely action, `sample` draws it by the request's keys.
-        chunks: sizes of chunk for every network; measured ones for the platform by default.
+        chunks: sizes of chunk for every network, which go before a plan; the usual ones for the
+            platform by default.
         mesh: devices to split the batch over, with the axis `data`; None for one device.
         platform: that it is compiled for, as JAX names it; the present one by default.
         random_crops: draw by the request's keys what a method with the trait `crops` decides.
+        plan: measured sizes of chunk and form of execution, see `find_plan`. Over a mesh the form
+            is the loop.
 
     Returns:
         A function (variables, request, cost_penalty) -> `Result`. The penalty is a float scalar,
@@ -112,18 +119,13 @@ def make_inference(
     Raises:
         UserError: impossible chunks.
     """
-    module = method.module()
-    plan = None
+    form = _form(routing, chunks, plan, mesh)
+    sizes = None
     if routing == "routed":
-        plan = plan_chunks(method.networks(), platform or jax.default_backend(), chunks)
-
-    def infer(variables: Any, request: Request, cost_penalty: Array) -> Result:
-        offset = method.penalty_offset(cost_penalty)
-        decide = _decide(policy, offset, request.forced_actions)
-        mode = Mode(keys=request.keys, decide=decide, chunks=plan, random_crops=random_crops)
-        prediction = module.apply(variables, request.frames, mode, frame_mask=request.frame_mask)
-        return _result(method, cast(Prediction, prediction), request)
-
+        platform = platform or jax.default_backend()
+        dtype = method.config.dtype
+        sizes = plan_chunks(method.networks(), platform, chunks, plan, form, dtype=dtype)
+    infer = inference_function(method, policy=policy, chunks=sizes, random_crops=random_crops)
     if mesh is not None:
         whole, split = PartitionSpec(), PartitionSpec("data")
         infer = jax.shard_map(
@@ -135,7 +137,42 @@ def make_inference(
             # replication cannot follow.
             check_vma=False,
         )
+    if form == "buckets" and plan is not None:
+        return BucketedFunction(infer, plan)
     return jax.jit(infer)
+
+
+def _form(routing: Routing, chunks: Chunks | None, plan: Plan | None, mesh: Mesh | None) -> Form:
+    if plan is None or routing == "masked" or chunks is not None or mesh is not None:
+        return "loop"
+    return plan.form
+
+
+def inference_function(
+    method: Method[Any, Any],
+    *,
+    policy: Policy = "argmax",
+    chunks: Mapping[str, Chunks] | None,
+    random_crops: bool = False,
+) -> Callable[[Any, Request, Array], Result]:
+    """What `make_inference` compiles for one device.
+
+    Args:
+        method: as there, like the policy and the crops.
+        policy: how decisions are made.
+        chunks: sizes of chunk by network, descending; None is the masked form.
+        random_crops: whether to draw them.
+    """
+    module = method.module()
+
+    def infer(variables: Any, request: Request, cost_penalty: Array) -> Result:
+        offset = method.penalty_offset(cost_penalty)
+        decide = _decide(policy, offset, request.forced_actions)
+        mode = Mode(keys=request.keys, decide=decide, chunks=chunks, random_crops=random_crops)
+        prediction = module.apply(variables, request.frames, mode, frame_mask=request.frame_mask)
+        return _result(method, cast(Prediction, prediction), request)
+
+    return infer
 
 
 def _decide(policy: Policy, offset: Array | None, forced: Array | None) -> Decide[Any]:
@@ -171,6 +208,7 @@ def make_predict_step(
     chunks: Chunks | None = None,
     random_crops: bool = False,
     mesh: Mesh | None = None,
+    plan: Plan | None = None,
 ) -> Callable[[Any, Mapping[str, Array]], Result]:
     """The jitted evaluation of a batch of the data pipeline under the model's own decisions.
 
@@ -182,12 +220,13 @@ def make_predict_step(
         chunks: sizes of chunk for every network.
         random_crops: as in `make_inference`.
         mesh: devices that the batch is split over.
+        plan: as in `make_inference`.
 
     Returns:
         A function (variables, batch) -> `Result`. Where a batch has `forced_actions`, those are
         imposed, as in a `Request`.
     """
-    step = _predict_step(type(method), method.config, routing, chunks, random_crops, mesh)
+    step = _predict_step(type(method), method.config, routing, chunks, random_crops, mesh, plan)
     # As NumPy holds it, an argument is the same on every process.
     given = np.asarray(seed), np.float32(cost_penalty)
     return lambda variables, batch: step(variables, batch, *given)
@@ -202,14 +241,16 @@ def _predict_step(
     chunks: Chunks | None,
     random_crops: bool,
     mesh: Mesh | None,
+    plan: Plan | None,
 ) -> Callable[[Any, Mapping[str, Array], ArrayLike, ArrayLike], Result]:
-    alone = mesh is None or mesh.size == 1
+    mesh = None if mesh is None or mesh.size == 1 else mesh
     infer = make_inference(
         kind(config),
         routing=routing,
         chunks=chunks,
         random_crops=random_crops,
-        mesh=None if alone else mesh,
+        mesh=mesh,
+        plan=plan,
     )
 
     def step(
@@ -219,4 +260,5 @@ def _predict_step(
         request = Request(batch["frames"], keys, forced_actions=batch.get("forced_actions"))
         return infer(variables, request, cost_penalty)
 
-    return jax.jit(step)
+    # Buckets are programs of their own, which no other program can hold.
+    return step if _form(routing, chunks, plan, mesh) == "buckets" else jax.jit(step)

@@ -154,5 +154,7 @@ def run_prepared(
         return cast(Array, module.apply(variables, prepare(chunk), method=method))
 
     with network_scope(name):
-        result, computed = run_selected(run, flat, selected.reshape(-1), mode.chunks[name])
+        result, computed = run_selected(
+            run, flat, selected.reshape(-1), mode.chunks[name], name=name
+        )
     return result.reshape(batch, length, -1), computed

@@ -9,15 +9,17 @@ import contextlib
 import functools
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 Array = jax.Array
 Chunks = tuple[int, ...]
 Tree = Any
 
+_TAG = "routed"
 _LOOP = re.compile(r"\brouted_(?P<network>[^/]+)/(?:.*/)?chunks_of_(?P<size>\d+)\b")
 
 
@@ -46,6 +48,39 @@ def routed_loop(place: str) -> tuple[str, int] | None:
     """
     found = _LOOP.search(place)
     return (found["network"], int(found["size"])) if found else None
+
+
+class RoutedCount(NamedTuple):
+    """What the name of a routed network's count of frames tells, in a traced program.
+
+    Attributes:
+        network: its name; empty where it has none.
+        chunks: sizes of chunk, descending. There is a loop for each of them, in this order, whose
+            condition reads the count and nothing else from outside.
+    """
+
+    network: str
+    chunks: Chunks
+
+    @property
+    def name(self) -> str:
+        """As it stands in the program; `parse` reads it.
+
+        >>> RoutedCount("224px", (64, 16)).name
+        'routed/64,16/224px'
+        """
+        return f"{_TAG}/{','.join(map(str, self.chunks))}/{self.network}"
+
+    @classmethod
+    def parse(cls, name: str) -> "RoutedCount | None":
+        """Reads a name; None where it tells something else.
+
+        >>> RoutedCount.parse("routed/64,16/224px")
+        RoutedCount(network='224px', chunks=(64, 16))
+        """
+        tag, _, rest = name.partition("/")
+        sizes, _, network = rest.partition("/")
+        return cls(network, tuple(map(int, sizes.split(",")))) if tag == _TAG else None
 
 
 def expected_trips(selected: int, chunks: Chunks) -> dict[int, int]:
@@ -85,7 +120,12 @@ def masked_average(frame_logits: Array, weights: Array) -> Array:
 
 
 def run_selected(
-    network: Callable[[Tree], Array], frames: Tree, selected: Array, chunks: Chunks
+    network: Callable[[Tree], Array],
+    frames: Tree,
+    selected: Array,
+    chunks: Chunks,
+    *,
+    name: str = "",
 ) -> tuple[Array, Array]:
     """Runs a network on the selected frames and on no others, within one compiled program.
 
@@ -99,6 +139,7 @@ def run_selected(
         frames: [N, ...], or a tree of such arrays, of which the network gets the same rows.
         selected: bool [N].
         chunks: sizes of chunk, descending.
+        name: of the network, for those who read the traced program.
 
     Returns:
         float32 [N, D], zeros where not selected; and how many rows were computed, the filling of
@@ -108,6 +149,8 @@ def run_selected(
     if isinstance(total, int):  # Not so in an export with a symbolic batch.
         chunks = tuple(dict.fromkeys(min(size, total) for size in chunks))
     count = jnp.sum(selected, dtype=jnp.int32)
+    # Changes nothing; the form in buckets finds the loops by it.
+    count = checkpoint_name(count, RoutedCount(name, chunks).name)
     order = jnp.argsort(~selected, stable=True).astype(jnp.int32)
     # A last chunk may reach beyond the end; frame 0 fills it.
     reach = jnp.concatenate([order, jnp.zeros(chunks[0], jnp.int32)])

@@ -2,28 +2,29 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from ar_net_jax.inference.predict import PredictedVideo, UnreadVideo
 
-_BEGIN = '{"videos": ['
-
 
 class PredictionsFile:
-    """`{"videos": [...], "unread": [...]}`, written video by video; a context manager.
+    """`{"plan": ..., "videos": [...], "unread": [...]}`, written video by video; a context manager.
 
     What comes next overwrites only the document's last line, so that whoever reads it, or a run
     that was killed, finds all videos so far. An earlier file is replaced with the first video.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, plan: Mapping[str, Any] | None = None) -> None:
         """Writes nothing yet.
 
         Args:
             path: of the file, a local one.
+            plan: how the model ran, see `describe_plan`.
         """
         self._path = Path(path)
+        self._begin = f'{{"plan": {json.dumps(plan)}, "videos": ['
         self._file: IO[str] | None = None
         self._end = 0
         self._count = 0
@@ -37,7 +38,7 @@ class PredictionsFile:
         """
         if self._file is None:
             self._file = self._path.open("w", encoding="utf-8")
-            self._end = self._file.write(_BEGIN)
+            self._end = self._file.write(self._begin)
         entry = ""
         if isinstance(video, UnreadVideo):
             self._unread.append(dataclasses.asdict(video))

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
 from ar_net_jax.errors import UserError
@@ -139,3 +140,20 @@ def wait_for_all(name: str) -> None:
     """A barrier within the joined job: returns once all have called this with the same name."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
+
+
+def text_of_first(text: str) -> str:
+    """What the first process gives, on all of them; to be called by all.
+
+    Args:
+        text: of this process, which only the first one's matters of.
+    """
+    if jax.process_count() == 1:
+        return text
+    given = np.frombuffer(text.encode(), np.uint8)
+    # All must know how much is to come.
+    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(given))))
+    padded = np.zeros(length, np.uint8)
+    padded[: min(length, len(given))] = given[:length]
+    received = np.asarray(multihost_utils.broadcast_one_to_all(padded))
+    return received.astype(np.uint8).tobytes().decode()

@@ -1,0 +1,79 @@
+"""Which chunks are taken, against all divisions there are and against what must be so."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ar_net_jax.costs.traffic import count_traffic
+from ar_net_jax.inference.chunks import plan_chunks, roofline_chunks
+from ar_net_jax.inference.ladder import choose_chunks, fewest_seconds
+from ar_net_jax.methods.uniform import Uniform, UniformConfig
+from ar_net_jax.ops.routing import expected_trips
+
+SIZES = (8, 4, 2, 1)
+
+
+def _least_of_all(count: int, seconds: dict[int, float]) -> float:
+    """By trying every number of chunks of every size."""
+    most = [range(-(-count // size) + 1) for size in SIZES]
+    return min(
+        sum(n * seconds[size] for n, size in zip(numbers, SIZES))
+        for numbers in itertools.product(*most)
+        if sum(n * size for n, size in zip(numbers, SIZES)) >= count
+    )
+
+
+@given(
+    count=st.integers(0, 13),
+    times=st.lists(st.floats(0.1, 10.0), min_size=len(SIZES), max_size=len(SIZES)),
+)
+def test_no_division_takes_less_time(count: int, times: list[float]) -> None:
+    seconds = dict(zip(SIZES, times))
+    trips = fewest_seconds(count, SIZES, tuple(sorted(seconds.items())))
+    assert sum(n * size for size, n in trips.items()) >= count
+    taken = sum(n * seconds[size] for size, n in trips.items())
+    assert taken == pytest.approx(_least_of_all(count, seconds))
+
+
+@given(count=st.integers(0, 200), sizes=st.sets(st.integers(1, 64), min_size=1, max_size=4))
+def test_trips_hold_all_frames_and_no_chunk_too_many(count: int, sizes: set[int]) -> None:
+    chunks = tuple(sorted(sizes, reverse=True))
+    trips = expected_trips(count, chunks)
+    rows = sum(n * size for size, n in trips.items())
+    assert count <= rows < count + chunks[0]
+    if len(chunks) <= 2:
+        assert rows < count + chunks[-1], "less than one chunk of the smaller size is filled up"
+
+
+def test_sizes_follow_from_what_a_chunk_costs() -> None:
+    sizes = [2**k for k in range(8)]
+    by_frame = tuple((size, 0.1 * size) for size in sizes)
+    assert choose_chunks(by_frame) == (1,), "nothing is gained by more frames at once"
+    by_chunk = tuple((size, 1.0) for size in sizes)
+    assert choose_chunks(by_chunk) == (128,), "frames cost nothing, chunks do"
+    both = choose_chunks(tuple((size, 1.0 + size / 16) for size in sizes))
+    assert 1 < len(both) <= 3, "large ones for most frames and small ones for the rest"
+
+
+def test_traffic_of_resnet_50_is_what_is_known_of_it() -> None:
+    """torchvision: 25,557,032 parameters, of which 2,049,000 are the classifier's."""
+    found = count_traffic("resnet50", 224)
+    assert found.weights == 25_557_032 - 2_049_000
+    # 53 convolutions, whose outputs are given as 11.1 million numbers.
+    assert found.operations == 53 and found.outputs == pytest.approx(11.1e6, rel=0.01)
+
+
+def test_sizes_of_accelerators_follow_from_the_roofline() -> None:
+    """ResNet-50: 94 MB of weights and 53 x 4 MB, eight times, are as much as 28 frames' traffic."""
+    found = count_traffic("resnet50", 224)
+    fixed, frame = 4 * found.weights + 53 * 4e6, 4 * 2 * found.outputs
+    (large, small) = roofline_chunks(found, "bfloat16")
+    assert large / 2 < 8 * fixed / frame <= large == 32 and small == 8
+    model = Uniform(UniformConfig(num_classes=3, backbone="resnet50", resolution=224))
+    for platform in ("cuda", "tpu"):
+        sizes = plan_chunks(model.networks(), platform, dtype="bfloat16")
+        assert list(sizes.values()) == [(32, 8)]
+    slower = found._replace(outputs=2 * found.outputs, macs=2 * found.macs)
+    assert roofline_chunks(slower, "bfloat16")[0] < large, "frames that cost more fill it sooner"
