@@ -208,7 +208,7 @@ def test_fresh_variables_are_those_of_the_model() -> None:
 def test_named_mixes_are_those_of_the_paper_set_up(name: str) -> None:
     method = _method("activitynet")
     choices = method.choices
-    forced = impose_usage(read_usage(name, choices), choices, 4, 16, seed=0)
+    forced = impose_usage(read_usage(name, method), choices, 4, 16, seed=0)
     counts = np.bincount(forced.ravel(), minlength=7)
     assert counts.tolist() == [*MIXES[name], 0, 0]
     actions, covered = apply_skips(forced, choices)

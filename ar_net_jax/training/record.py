@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from etils import epath
 
 from ar_net_jax.data.classes import take_classes, tell_changes
 from ar_net_jax.data.source import VideoSource
-from ar_net_jax.errors import UserError
+from ar_net_jax.errors import UserError, first_few
 from ar_net_jax.experiment import Config
 from ar_net_jax.runtime.distributed import is_first, wait_for_all
 from ar_net_jax.runtime.storage import write_whole
@@ -21,6 +21,8 @@ _HOW_TO_READ = (
     *("source_dir", "data_dir", "num_threads", "num_workers"),
     *("max_bad_share", "max_missing_share"),
 )
+# Fields that change nothing in what is trained.
+_MAY_CHANGE = ("log_every", "checkpoint_every", "checkpoint_every_steps")
 _SAME_DATA = "give it the same data, or choose another --workdir"
 
 
@@ -60,23 +62,28 @@ def check_config(config: Config, workdir: epath.PathLike) -> None:
         raise UserError(
             f"{workdir} holds a run on other classes ({tell_changes(was, is_now)}); {_SAME_DATA}"
         )
-    for compared in (before, now):
-        # Of code, a change is a warning that reading the config gave.
-        del compared["code"], compared["class_names"]
-    # What an earlier version did not record cannot have changed.
+    # What an earlier version did not record cannot have changed. Of code, a change is a warning
+    # that reading the config gave.
     recorded = values.get("data", {}).keys()
-    groups = {"data": recorded - set(_HOW_TO_READ), "": before.keys() - {"data"}}
-    changed = sorted(
-        f"{group}.{name}" if group else name
-        for group, names in groups.items()
-        for name in names
-        if _field(before, group, name) != _field(now, group, name)
-    )
+    before["data"] = {name: before["data"][name] for name in recorded - set(_HOW_TO_READ)}
+    compared = before.keys() - {"code", "class_names", *_MAY_CHANGE}
+    changed = [told for name in sorted(compared) for told in _tell(before[name], now[name], name)]
     if changed:
         raise UserError(
-            f"{workdir} holds a run with another config (different: {', '.join(changed)}); choose "
-            "another --workdir, or remove that one to start over"
+            f"{workdir} holds a run with another config (different: {first_few(changed, 5)}); "
+            "choose another --workdir, or remove that one to start over"
         )
+
+
+def _tell(was: Any, is_now: Any, path: str) -> Iterator[str]:
+    """What differs between two values of a config, field by field, with both values."""
+    if isinstance(was, Mapping) and isinstance(is_now, Mapping):
+        # Of data, `was` leaves out what may differ.
+        names = was if path == "data" else sorted({*was, *is_now})
+        for name in names:
+            yield from _tell(was.get(name), is_now.get(name), f"{path}.{name}")
+    elif was != is_now:
+        yield f"{path} was {json.dumps(was)}, is {json.dumps(is_now)}"
 
 
 def begin(
@@ -161,7 +168,3 @@ def _read(path: epath.Path | Path) -> dict[str, Any] | None:
         return None
     values: dict[str, Any] = json.loads(path.read_text())
     return values
-
-
-def _field(values: Mapping[str, Any], group: str, name: str) -> Any:
-    return (values[group] if group else values).get(name)

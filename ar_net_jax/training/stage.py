@@ -142,6 +142,7 @@ def _build_loop(
     validation = Validation(config, stage, run.validation_split, mesh)
     checkpoints = stack.enter_context(Checkpoints(run.workdir / "checkpoints" / name))
     resuming = checkpoints.latest_step() is not None
+    run.reporting.say(f"{name}: compiling what draws its first variables")
     variables = starting_variables(config, index, earlier, mesh, resuming=resuming)
     program = build_program(
         config, index, variables["params"], mesh, stage=stage, steps_per_epoch=steps_per_epoch
