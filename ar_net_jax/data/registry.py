@@ -367,6 +367,12 @@ def _prepared_dir(name: str, data_dir: str | Path) -> Path:
     return Path(data_dir) / entry.path
 
 
+def is_prepared(name: str, *, data_dir: str | Path) -> bool:
+    """Whether a data set is prepared in a folder; raises UserError where the name is unknown."""
+    _known(name)
+    return _read_entry(name, Path(data_dir)) is not None
+
+
 def open_split(name: str, split: str, *, data_dir: str | Path) -> VideoSource:
     """Opens a prepared split for random access.
 

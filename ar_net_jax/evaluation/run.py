@@ -18,11 +18,12 @@ from ar_net_jax.data.splits import (
 )
 from ar_net_jax.evaluation.comparison import Row, role_of
 from ar_net_jax.evaluation.evaluate import Evaluation, evaluate_model
+from ar_net_jax.evaluation.settings import file_stem
 from ar_net_jax.experiment import Config, apply_overrides
 from ar_net_jax.inference.model import check_variables, find_model, load_config_and_variables
 from ar_net_jax.inference.step import Routing
 from ar_net_jax.ops.routing import Chunks
-from ar_net_jax.runtime.compilation import keep_compiled_programs
+from ar_net_jax.runtime.compilation import keep_compiled_programs, tell_compiling
 from ar_net_jax.runtime.distributed import is_first
 from ar_net_jax.runtime.processes import first_process_first
 from ar_net_jax.runtime.versions import package_versions
@@ -37,7 +38,7 @@ class WorkdirEvaluation:
         rows: one for each cost penalty.
         split: the rows are of.
         config: of the model, with what was changed for this evaluation.
-        path: the file beside the model's folder in which such figures are usually kept; of a
+        path: the file beside the model's folder in which figures of these settings are kept; of a
             model on the hub, in the present folder.
         classes: how the data's classes were found among the model's.
         evaluation: of the first cost penalty, by video.
@@ -84,7 +85,7 @@ def evaluate_workdir(
         routing: `routed` or `masked`.
         cost_penalties: one evaluation for each, see `Model`.
         chunks: sizes of chunk of the routed form; measured ones by default.
-        progress: whether to show a bar while the data set is prepared.
+        progress: whether to show a bar while the data set is prepared, and say what is compiled.
 
     Raises:
         UserError: no model there, an override that does not go with its variables, no data, or
@@ -98,6 +99,15 @@ def evaluate_workdir(
     config = apply_overrides(trained, overrides)
     check_variables(config, variables, model_dir)
     config = replace(config, data=with_absolute_paths(config.data))
+    stem = file_stem(
+        split,
+        replace(trained, data=with_absolute_paths(trained.data)),
+        config,
+        routing=routing,
+        cost_penalties=cost_penalties,
+        chunks=chunks,
+        classes=classes,
+    )
     home = embedded_nearby(config.data, beside) or data_home(config.data, beside)
     where = told_source(config.data)
     # Before anything is decoded.
@@ -108,6 +118,11 @@ def evaluate_workdir(
     )
     videos = match_classes(VideoSource(folder, split), config, where, classes)
     method, rows = config.build_method(), []
+    if progress and is_first():
+        tell_compiling(
+            f"{method.title} for {config.data.eval_batch_size} videos of {config.data.num_frames} "
+            "frames at once"
+        )
     first: Evaluation | None = None
     for penalty in cost_penalties:
         found = evaluate_model(
@@ -122,7 +137,7 @@ def evaluate_workdir(
         rows,
         split,
         config,
-        path=beside / f"evaluation_{split}.json",
+        path=beside / f"{stem}.json",
         classes=classes,
         evaluation=first,
         videos=videos,

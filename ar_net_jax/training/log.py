@@ -108,7 +108,7 @@ class StageLog:
         self._usage = [f"usage/{name}" for name in config.build_method().choices.names]
         self._throughput = Throughput(config.data.batch_size * config.data.num_frames, self._last)
         self._usage_watch, self._compiling_since = UsageWatch(), 0.0
-        if done:
+        if 0 < done < last:
             self._say(f"goes on: {stage}, step {done + 1} of {last}")
 
     def next_batch(self, step: int, batches: Iterator[Batch], guard: NaNGuard) -> Batch:
@@ -167,6 +167,7 @@ class StageLog:
         values = {f"validation_mAP/{part}": score for part, score in scores.items()}
         self._writer.write(step, values, stage=self._stage)
         shown = ", ".join(f"{part} {score:.2f}%" for part, score in scores.items())
+        self._bar.set_postfix_str(f"mAP {shown}", refresh=False)
         line = f"{self._stage} {step}/{self._last} | validation mAP {shown}"
         if usage:
             line += " | usage " + ", ".join(f"{name} {share:.0%}" for name, share in usage.items())

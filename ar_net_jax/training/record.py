@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from etils import epath
 
+from ar_net_jax.config.differences import differences
 from ar_net_jax.data.classes import take_classes, tell_changes
 from ar_net_jax.data.source import VideoSource
 from ar_net_jax.errors import UserError, first_few
@@ -65,25 +66,20 @@ def check_config(config: Config, workdir: epath.PathLike) -> None:
     # What an earlier version did not record cannot have changed. Of code, a change is a warning
     # that reading the config gave.
     recorded = values.get("data", {}).keys()
-    before["data"] = {name: before["data"][name] for name in recorded - set(_HOW_TO_READ)}
-    compared = before.keys() - {"code", "class_names", *_MAY_CHANGE}
-    changed = [told for name in sorted(compared) for told in _tell(before[name], now[name], name)]
+    kept = recorded - set(_HOW_TO_READ)
+    for compared in (before, now):
+        compared["data"] = {n: value for n, value in compared["data"].items() if n in kept}
+        for name in ("code", "class_names", *_MAY_CHANGE):
+            del compared[name]
+    changed = [
+        f"{path} was {json.dumps(then)}, is {json.dumps(value)}"
+        for path, then, value in differences(before, now)
+    ]
     if changed:
         raise UserError(
             f"{workdir} holds a run with another config (different: {first_few(changed, 5)}); "
             "choose another --workdir, or remove that one to start over"
         )
-
-
-def _tell(was: Any, is_now: Any, path: str) -> Iterator[str]:
-    """What differs between two values of a config, field by field, with both values."""
-    if isinstance(was, Mapping) and isinstance(is_now, Mapping):
-        # Of data, `was` leaves out what may differ.
-        names = was if path == "data" else sorted({*was, *is_now})
-        for name in names:
-            yield from _tell(was.get(name), is_now.get(name), f"{path}.{name}")
-    elif was != is_now:
-        yield f"{path} was {json.dumps(was)}, is {json.dumps(is_now)}"
 
 
 def begin(

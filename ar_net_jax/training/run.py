@@ -14,6 +14,7 @@ from ar_net_jax.data.splits import (
     with_absolute_paths,
 )
 from ar_net_jax.experiment import Config
+from ar_net_jax.inference.model import find_model
 from ar_net_jax.runtime.compilation import keep_compiled_programs
 from ar_net_jax.runtime.distributed import is_first
 from ar_net_jax.runtime.processes import first_process_first
@@ -62,7 +63,10 @@ def run_training(
     lines = reporting is not None and reporting.lines
     with locked(workdir, tell=lines):
         if not (workdir / "checkpoints").exists():
-            pretrained_variables(config)  # An error shows before the data is prepared.
+            # Errors show before the data is prepared.
+            pretrained_variables(config)
+            if config.init_from:
+                find_model(config.init_from)
         splits = ("train", "validation")
         folder = first_process_first(
             lambda: prepare_data(config.data, home, needed=splits, progress=progress),
