@@ -12,13 +12,22 @@ class UserError(ValueError):
 
 
 class Preempted(Exception):
-    """The machine is to be given up, and all that is needed to go on has been saved.
+    """Told to stop, the machine being taken away; all that is needed to go on has been saved.
 
     The command line prints the message and exits with `EXIT_STATUS`, which is EX_TEMPFAIL of
     sysexits.h: run the same command again.
     """
 
     EXIT_STATUS = 75
+
+
+class StoppedByUser(Preempted):
+    """Stopped by Ctrl-C; all that is needed to go on has been saved.
+
+    The status is that of shells for SIGINT.
+    """
+
+    EXIT_STATUS = 130
 
 
 def first_line(error: BaseException) -> str:

@@ -6,10 +6,10 @@
 Variants, combined with commas: `quick` (the same path in a few minutes); `paper_losses` (AR-Net
 without losses of single networks), `weighted_frames` (and the policy learns how much each frame
 counts); `warmed_up`, `warm_start` (go on from networks that are trained already, given by
-`init_from`); `controls` (each backbone by itself: Uniform at every resolution);
-`uniform`, `lstm`, `random_policy`, `multi_scale`, which go on from AR-Net's warm-up; the other
-methods, each by its name, which need none; after those `max_mlp`, the head of the newer works; and
-of AR-Net the ablations `resolution_only`, `skipping_only`, `accuracy_only`, `accuracy_efficiency`,
+`init_from`); `controls` (each backbone by itself: Uniform at every resolution); `uniform`, `lstm`,
+`random_policy`, `multi_scale`, with a warm-up like AR-Net's; the other methods, each by its name,
+which need none; after those `max_mlp`, the head of the newer works; and of AR-Net the ablations
+`resolution_only`, `skipping_only`, `accuracy_only`, `accuracy_efficiency`,
 `joint_only` and `no_finetune`.
 """
 
@@ -43,11 +43,12 @@ def controls(config: ConfigDict) -> None:
 
 
 def _after_warmup(baseline: recipes.Variant) -> recipes.Variant:
-    """The demo's baselines go on from AR-Net's warm-up, which is paid for once, for as long."""
+    """A baseline after its warm-up, where it has one, for as long as AR-Net's other stages take."""
 
     def variant(config: ConfigDict) -> None:
+        warmup = ("warmup",) if "warmup" in config.stage_order else ()
         baseline(config)
-        config.stage_order = ("joint",)
+        config.stage_order = (*warmup, "joint")
         config.stages.joint.update(
             epochs=config.stages.joint.epochs + config.stages.finetune.epochs, select="best"
         )

@@ -6,6 +6,7 @@ that several tests share once.
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 
@@ -39,6 +40,9 @@ SHAPED = (
     "ops",
 )
 jaxtyping.install_import_hook([f"ar_net_jax.{room}" for room in SHAPED], "shapes.check")
+
+# A shell's background jobs ignore Ctrl-C, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
 hypothesis.settings.load_profile("quick")

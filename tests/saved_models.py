@@ -19,10 +19,19 @@ UNIFORM = {"num_classes": 4, "resolution": 24, "backbone": "resnet8_tiny"}
 
 
 def save_random_model(
-    folder: Path, model: dict, *, action: int | None = None, method: str = "ar_net"
+    folder: Path,
+    model: dict,
+    *,
+    action: int | None = None,
+    method: str = "ar_net",
+    **fields: object,
 ) -> Config:
-    """A model of 8 frames; its decision head may be made to prefer one action."""
-    config = Config.from_dict({"method": method, "model": model, "data": {"num_frames": 8}})
+    """A model of 8 frames; its decision head may be made to prefer one action.
+
+    Further fields are the config's.
+    """
+    values = {"method": method, "model": model, "data": {"num_frames": 8}, **fields}
+    config = Config.from_dict(values)
     shapes = config.build_method().variable_shapes()
     rng = np.random.default_rng(0)
 

@@ -212,7 +212,7 @@ def test_fresh_variables_are_those_of_the_model() -> None:
 def test_named_mixes_are_those_of_the_paper_set_up(name: str) -> None:
     method = _method("activitynet")
     choices = method.choices
-    forced = impose_usage(read_usage(name, choices), choices, 4, 16, seed=0)
+    forced = impose_usage(read_usage(name, method), choices, 4, 16, seed=0)
     counts = np.bincount(forced.ravel(), minlength=7)
     assert counts.tolist() == [*MIXES[name], 0, 0]
     actions, covered = apply_skips(forced, choices)
@@ -220,6 +220,18 @@ def test_named_mixes_are_those_of_the_paper_set_up(name: str) -> None:
     assert not covered.any()
     share = np.dot(counts / 64, method.choice_gflops()) / method.networks()["224px"].gflops("paper")
     assert share == pytest.approx({"half": 0.497, "quarter": 0.246}[name], abs=6e-4)
+
+
+@pytest.mark.parametrize(("name", "share"), [("half", 0.5), ("quarter", 0.25)])
+@pytest.mark.parametrize("spec", ["demo", "demo:liteeval", "activitynet:resolution_only"])
+def test_named_mixes_of_other_choices_cost_as_much(spec: str, name: str, share: float) -> None:
+    method = _method(spec)
+    uniform = method.main_network().gflops(method.config.gflops_convention)
+    usage = read_usage(name, method)
+    assert usage.sum() == pytest.approx(1) and (usage >= 0).all()
+    assert usage @ method.choice_gflops() == pytest.approx(share * uniform)
+    # And they fit into a few short videos.
+    assert impose_usage(usage, method.choices, 2, 8, seed=0).shape == (2, 8)
 
 
 def _choices(*, resolutions: tuple[int, ...], skips: tuple[int, ...]) -> Choices:
@@ -264,8 +276,6 @@ def test_names_of_configs_and_their_variants(
     [
         ([], "give --configs, or --checkpoints"),
         (["--configs=demo,demo:lstm", "--checkpoints=a"], "1 given for 2 configs"),
-        (["--configs=demo"], "give --usage"),
-        (["--configs=demo", "--usage=half"], "a mix of four resolutions and 'skip 1'"),
         (["--configs=demo", "--usage=1,2"], "2 given, but there are 6 actions"),
         (["--configs=demo", "--usage=1,0,0,0,0,0", "--batch=0"], "--batch: must be at least 1"),
         (["--configs=dmeo", "--usage=1,0,0,0,0,0"], "did you mean 'demo'"),

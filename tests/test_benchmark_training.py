@@ -98,8 +98,8 @@ def test_flops_are_those_of_three_forward_passes_of_every_network() -> None:
 
 
 def test_a_usage_that_does_not_fit_is_refused_before_anything_is_compiled() -> None:
-    with pytest.raises(UserError, match="--usage=half"):
-        stage_calls(_config(), "half")
+    with pytest.raises(UserError, match="2 given, but there are 5 actions"):
+        stage_calls(_config(), "1,1")
 
 
 def test_drawn_frames_are_photographs_in_size() -> None:

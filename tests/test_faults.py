@@ -15,12 +15,15 @@ from ar_net_jax.checkpoints import Checkpoints
 from ar_net_jax.data import registry
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
 from ar_net_jax.data.source import VideoExample, VideoSource
-from ar_net_jax.errors import Preempted, UserError
+from ar_net_jax.errors import Preempted, StoppedByUser, UserError
 from ar_net_jax.experiment import Config
 from ar_net_jax.runtime import mesh as devices
+from ar_net_jax.runtime.preemption import Interrupted, PreemptionHandler
+from ar_net_jax.training.log import Reporting
 from ar_net_jax.training.loop import train
 from ar_net_jax.training.nan_guard import NaNGuard, all_finite
 from ar_net_jax.training.validation import Validation
+from ar_net_jax.training.writers import ScalarWriter
 
 SPEC = EmbeddedSpec(
     train=12, validation=5, test=1, num_classes=3, width=32, height=32, num_frames=48
@@ -146,22 +149,54 @@ def _raise_stop(*_: Any) -> None:
     raise Stop
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_order_to_stop_is_taken_back_with_its_handler(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with PreemptionHandler() as handler:
+        assert not handler.requested()
+        signal.raise_signal(number)
+        assert handler.requested()
+        with pytest.raises(Interrupted):
+            next(handler.interruptible([1]))
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_ctrl_c_stops_at_once(capfd: pytest.CaptureFixture[str]) -> None:
+    with PreemptionHandler():
+        signal.raise_signal(signal.SIGINT)
+        assert "Ctrl-C once more stops at once" in capfd.readouterr().err
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
 def test_told_to_stop_in_an_evaluation_it_evaluates_when_it_goes_on(
-    tmp_path: Path, splits: tuple[Source, Source], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    splits: tuple[Source, Source],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     scores = Validation.scores
+    for number, kind, told in (
+        (signal.SIGTERM, Preempted, "told to stop; stage 'joint' is saved at step 3 of 12"),
+        (signal.SIGINT, StoppedByUser, "stopped; stage 'joint' is saved at step 3 of 12"),
+    ):
 
-    def told(self: Validation, variables: Any, watch: Any) -> dict[str, float]:
-        signal.raise_signal(signal.SIGTERM)
-        return scores(self, variables, watch)
+        def tell(
+            self: Validation, variables: Any, watch: Any, number: signal.Signals = number
+        ) -> dict[str, float]:
+            signal.raise_signal(number)
+            return scores(self, variables, watch)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Validation, "scores", told)
-        with pytest.raises(Preempted, match="saved at step 3 of 12"):
-            train(CONFIG, tmp_path / "told", *splits, progress=False)
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        with monkeypatch.context() as patch:
+            patch.setattr(Validation, "scores", tell)
+            with pytest.raises(kind, match=f"^{told}"):
+                train(CONFIG, tmp_path / "told", *splits, progress=False)
+    capsys.readouterr()
     for name in ("told", "whole"):
-        train(CONFIG, tmp_path / name, *splits, progress=False)
+        reporting = Reporting(lines=True)
+        train(CONFIG, tmp_path / name, *splits, progress=False, reporting=reporting)
+        goes_on = "goes on: joint, step 4 of 12\n" in capsys.readouterr().out
+        assert goes_on == (name == "told")
     histories = [
         (tmp_path / name / "history" / "0_joint" / "metrics.jsonl").read_text()
         for name in ("told", "whole")
@@ -197,6 +232,20 @@ def test_a_full_disk_leaves_the_last_checkpoint(
         assert f"kept (step 1 in {tmp_path})" in message and "run the same command" in message
     with Checkpoints(tmp_path) as checkpoints:
         np.testing.assert_array_equal(checkpoints.restore_latest(_noise(0))[0]["w"], _noise(1)["w"])
+
+
+@pytest.mark.usefixtures("small_files")
+def test_tensorboards_file_ends_where_the_disk_does(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with ScalarWriter(tmp_path) as writer:
+        for step in range(1000):
+            writer.write_events(step, {"frames_per_second": 1.0}, stage="joint")
+    (told,) = [record.message for record in caplog.records]
+    assert "TensorBoard's file ends here (File too large)" in told
+    assert "Traceback" not in capfd.readouterr().err
+    (events,) = tmp_path.glob("events.*")
+    assert 0 < events.stat().st_size <= 20_000
 
 
 def test_a_training_on_a_full_disk_says_so(

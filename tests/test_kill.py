@@ -23,7 +23,6 @@ from ar_net_jax.checkpoints import load_model
 from ar_net_jax.data import registry
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
 from ar_net_jax.demo.plan import Plan
-from ar_net_jax.errors import Preempted
 
 VIDEOS = 16
 SMALL = [
@@ -119,19 +118,23 @@ def test_killed_once_and_told_to_stop_once_it_ends_in_the_same_model(
     workdir = tmp_path / "disturbed"
     process = runs.start(workdir)
     assert signal_when(process, signal.SIGKILL, lambda: _lines(workdir) >= 7) == -signal.SIGKILL
-    process = runs.start(workdir)
-    status = signal_when(process, signal.SIGTERM, lambda: _lines(workdir) >= 17)
-    assert status == Preempted.EXIT_STATUS == 75
-    done = json.loads(_history(workdir, "metrics.jsonl").splitlines()[-1])["step"]
-    assert (workdir / "checkpoints" / "joint" / str(done)).exists(), "the very last step is saved"
-    last_line = workdir.with_suffix(".log").read_text().strip().splitlines()[-1]
-    assert last_line == (
-        f"arnet train: told to stop; stage 'joint' is saved at step {done} of 24, and the same "
-        "command goes on from there"
-    )
+    for number, lines, status, told in (
+        (signal.SIGINT, 12, 130, "stopped"),
+        (signal.SIGTERM, 17, 75, "told to stop"),
+    ):
+        process = runs.start(workdir)
+        assert signal_when(process, number, lambda n=lines: _lines(workdir) >= n) == status
+        done = json.loads(_history(workdir, "metrics.jsonl").splitlines()[-1])["step"]
+        assert (workdir / "checkpoints" / "joint" / str(done)).exists(), "its last step is saved"
+        last_line = workdir.with_suffix(".log").read_text().strip().splitlines()[-1]
+        assert last_line == (
+            f"arnet train: {told}; stage 'joint' is saved at step {done} of 24, and the same "
+            "command goes on from there"
+        )
     before = len(workdir.with_suffix(".log").read_text())
     _assert_same_run(runs.finish(workdir), whole)
     after = workdir.with_suffix(".log").read_text()[before:]
+    assert f"goes on: joint, step {done + 1} of 24" in after
     assert f"joint {done + 1}/24" in after and f"joint {done}/24 | loss" not in after
     _assert_every_video_once_an_epoch(workdir)
 

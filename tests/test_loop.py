@@ -198,7 +198,7 @@ def test_a_finished_run_is_left_alone_and_a_lost_model_comes_from_its_stages(
 
 def test_another_config_in_the_same_workdir_is_refused(undisturbed: Path, splits: Splits) -> None:
     config = _config(seed=4, log_every=2)
-    with pytest.raises(UserError, match=r"different: log_every, seed\).*--workdir"):
+    with pytest.raises(UserError, match=r"different: seed was \d+, is 4\).*--workdir"):
         train(config, undisturbed, *splits, progress=False)
 
 

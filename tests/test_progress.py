@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from tensorboardX.proto import event_pb2
 
@@ -16,8 +17,10 @@ from ar_net_jax.data import registry
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
 from ar_net_jax.errors import UserError
 from ar_net_jax.training.nan_guard import NaNGuard
+from ar_net_jax.training.parts import tell_taken
 from ar_net_jax.training.profiling import StepProfile, parse_span
-from ar_net_jax.training.progress import Throughput
+from ar_net_jax.training.progress import Throughput, folded
+from ar_net_jax.training.usage_watch import UsageWatch
 
 
 class Clock:
@@ -71,6 +74,36 @@ def test_throughput_counts_steps_waiting_and_what_is_left() -> None:
     assert rates["frames_per_second"] == pytest.approx(32)
     assert rates["data_wait"] == 0, "the devices were at work meanwhile"
     assert rates["seconds_left"] == pytest.approx(34 * (8 + 12 + 2) / 5)
+
+
+def test_a_collapse_is_said_once_until_it_is_over() -> None:
+    watch = UsageWatch()
+    told = [watch.look({"32px": share, "skip 1": 1 - share}) for share in (0.6, 0.995, 1, 0.5, 0)]
+    assert [line is not None for line in told] == [False, True, False, False, True]
+    assert "100% of the frames get 'skip 1'" in str(told[-1])
+    assert watch.look({}) is None and watch.look({"all": 1.0}) is None
+
+
+def test_lines_are_folded_between_fields_and_words_stay_whole() -> None:
+    fields = [
+        "joint 20/100",
+        "usage " + ", ".join(f"skip {i} 5%" for i in range(20)),
+        "/" + 120 * "x",
+    ]
+    lines = folded(" | ".join(fields)).splitlines()
+    assert max(map(len, lines[:-1])) <= 100 and lines[-1].strip() == fields[-1]
+    assert " ".join(" ".join(lines).split()) == " | ".join(fields)
+    assert folded("short | line") == "short | line"
+
+
+def test_what_a_start_does_not_give_is_told() -> None:
+    here = {"params": {"head": np.zeros((4, 3)), "conv": np.zeros(2), "policy": np.zeros(1)}}
+    there = {"params": {"head": np.zeros((4, 5)), "conv": np.zeros(2)}}
+    assert tell_taken(here, there, "run") == (
+        "init_from run: 1 of 3 arrays taken over; anew start, of another shape params/head (there "
+        "(4, 5), here (4, 3)); not there params/policy"
+    )
+    assert tell_taken(there, there, "run") is None
 
 
 @pytest.mark.parametrize("text", ["", "3", "0:2", "4:3", "a:b", "1:2:3"])
@@ -158,20 +191,30 @@ def test_a_run_shows_lines_and_a_second_one_finds_its_programs_compiled(tmp_path
             timeout=300,
         )
         assert done.returncode == 0, done.stderr
-        outputs.append(done.stdout)
+        words = done.stdout.split("\n    ")
+        assert all(len(line) <= 100 or "/" in line for line in done.stdout.splitlines())
+        outputs.append(" ".join(words))
+    for what in ("what draws its first variables", "the training step", "the evaluation"):
+        assert f"joint: compiling {what}\n" in outputs[0]
     found = [
-        re.search(r"joint: (\d+) of (\d+) compiled programs came from (.*)\n", output)
+        re.search(
+            r"joint: first step after \d+ s; (\d+) of (\d+) compiled programs came from (.*)\n",
+            output,
+        )
         for output in outputs
     ]
     assert found[0][3] == str(tmp_path / "compiled")
     assert int(found[0][1]) == 0 < int(found[1][1])
     assert re.search(
         r"joint 3/6 \| loss \S+ \(accuracy \S+, efficiency \S+, uniform \S+\) "
-        r"\| usage 16px \d+%, skip 1 \d+% \| tau 5 \| lr 0\.01 \| \S+ frames/s \(\S+ a device\) "
+        r"\| usage 16px \d+%, skip 1 \d+% \| tau 5 \| lr 0\.01 \| \S+ frames/s "
         r"\| waiting for data \d+% \| 0:\d\d:\d\d left\n",
         outputs[0],
     )
-    assert re.search(r"joint 3/6 \| validation mAP model \d+\.\d\d%", outputs[0])
+    assert re.search(
+        r"joint 3/6 \| validation mAP model \d+\.\d\d% \| usage 16px \d+%, skip 1 \d+%\n",
+        outputs[0],
+    )
     history = tmp_path / "one" / "history" / "0_joint"
     tags = _event_tags(history)
     # TensorBoard knows no spaces in names.

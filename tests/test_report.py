@@ -171,6 +171,7 @@ def test_decisions_draw_each_frame_at_its_size(
         _video(["64", "48", "16", "skip 2", "skip 2", "skip 1"], "red star"),
         _video(["16", "16"], "green cross"),
     ]
+    videos[0] = dataclasses.replace(videos[0], times=[0.25 * i for i in range(6)])
     decisions.plot_decisions(tmp_path / "decisions.png", videos)
     axes = saved[0].axes[0]
     widths = [image.get_extent()[1] - image.get_extent()[0] for image in axes.images]
@@ -184,6 +185,9 @@ def test_decisions_draw_each_frame_at_its_size(
     ]
     assert texts.count("red star + blue ring") == 2
     assert texts.count("0.123 GFLOPs (macs)") == 2
+    assert [t for t in texts if t.endswith(" s")] == [f"{0.25 * i:.2f} s" for i in range(6)]
+    assert texts.count("2") == 1, "where times are not known, frames are numbered"
+    assert "dashed: left out" in texts[-1] and "with their numbers" in texts[-1]
     assert [t for t in texts if t in SIDES] == (
         ["64", "48", "16", "skip 2", "skip 2", "skip 1", "16", "16"]
     )

@@ -279,7 +279,9 @@ def test_a_demo_over_another_demo_is_refused_before_anything_is_drawn(
     for name, config in Plan(tmp_path, quick=first).configs(["--config.seed=0"]).items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(json.dumps(config.to_dict()))
-    with pytest.raises(UserError, match=r"another config \(different: data.embedded, "):
+    with pytest.raises(
+        UserError, match=r"config \(different: data\.embedded\.test was \d+, is \d+, "
+    ):
         demo.run_demo(tmp_path, quick=not first, progress=False)
     with pytest.raises(AssertionError, match="data was touched"):
         demo.run_demo(tmp_path, quick=first, progress=False)
@@ -356,5 +358,9 @@ def test_how_many_videos_may_be_missing_may_change_within_a_run(tmp_path: Path) 
     allowing = replace(config.data, max_missing_share=0.5)
     check_config(replace(config, data=allowing), tmp_path)
     other = replace(config.data, num_frames=8)
-    with pytest.raises(UserError, match="different: data.num_frames"):
-        check_config(replace(config, data=other), tmp_path)
+    # As does how often it reports and saves.
+    check_config(replace(config, log_every=1, checkpoint_every_steps=7), tmp_path)
+    was = config.data.num_frames
+    told = rf"\(different: data.num_frames was {was}, is 8, seed was 0, is 3\)"
+    with pytest.raises(UserError, match=told):
+        check_config(replace(config, data=other, seed=3), tmp_path)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ar_net_jax.errors import Preempted, UserError
+from ar_net_jax.errors import Preempted, StoppedByUser, UserError
 from ar_net_jax.experiment import Config
 from ar_net_jax.runtime import side_by_side
 from ar_net_jax.runtime.side_by_side import run_side_by_side
@@ -119,19 +119,25 @@ def test_the_others_go_on_where_asked_to(
     assert not outcomes["b"].failure and (tmp_path / "b").exists()
 
 
-def test_an_order_to_stop_reaches_all_of_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "kind"), [(signal.SIGTERM, Preempted), (signal.SIGINT, StoppedByUser)]
+)
+def test_an_order_to_stop_reaches_all_of_them(
+    tmp_path: Path, number: signal.Signals, kind: type[Preempted]
+) -> None:
     probes = {name: _probe(tmp_path, name, "save when told") for name in "ab"}
 
     def tell() -> None:
         _await(tmp_path / "a", tmp_path / "b")
         time.sleep(0.2)
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
 
     teller = threading.Thread(target=tell)
     teller.start()
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Preempted, match="the same command goes on"):
+    before = signal.getsignal(number)
+    with pytest.raises(Preempted, match="the same command goes on") as stopped:
         run_side_by_side(probes)
+    assert stopped.type is kind
     teller.join()
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(number) is before
     assert (tmp_path / "a.saved").exists() and (tmp_path / "b.saved").exists()

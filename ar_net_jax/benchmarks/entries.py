@@ -25,6 +25,9 @@ from ar_net_jax.methods import Method
 from ar_net_jax.methods.uniform import uniform_of
 from ar_net_jax.recipes import uniform_beside
 
+# Imposed on a policy that is untrained or has no videos: what it decides would say nothing.
+_WITHOUT_DECISIONS = "half"
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Entry:
@@ -146,14 +149,15 @@ def read_entries(
     Args:
         sources: from `split_names`.
         overrides: such as `--config.model.dtype=float32`.
-        usages: see `read_usage`; none lets trained policies decide.
+        usages: see `read_usage`; none lets policies decide that are trained and have videos, and
+            imposes `half` on others.
         num_frames: per video; each config's by default.
         form: of routing, of models that choose.
         split: that trained models are scored on.
         classes: how its classes are found among a model's; see `match_classes`.
 
     Raises:
-        UserError: a bad config, checkpoint or usage, or an untrained policy without a usage.
+        UserError: a bad config, checkpoint or usage.
     """
     found = []
     for source in sources:
@@ -165,13 +169,16 @@ def read_entries(
         if not traits.steerable:
             found.append(entry)
             continue
+        imposed = list(usages)
         if not usages and data is None:
-            raise UserError(
-                f"{source.name}: without videos, or untrained, its policy says nothing about its "
-                "cost; give --usage (such as half), or a checkpoint and its config.data.data_dir"
+            why = "it has no videos here" if source.checkpoint else "it is untrained"
+            print(
+                f"{source.name}: {why}, so its decisions are imposed, at half of Uniform's cost "
+                "(--usage gives others)"
             )
+            imposed = [_WITHOUT_DECISIONS]
         # What a model scores under decisions that are not its own means nothing.
-        found += [_imposed(entry, usage) for usage in usages] or [entry]
+        found += [_imposed(entry, usage) for usage in imposed] or [entry]
     return _with_references(found)
 
 
@@ -225,7 +232,7 @@ def _find_split(
 
 
 def _imposed(entry: Entry, usage: str) -> Entry:
-    shares = read_usage(usage, entry.method.choices)
+    shares = read_usage(usage, entry.method)
     return dataclasses.replace(entry, usage=shares, usage_name=usage, split=None)
 
 

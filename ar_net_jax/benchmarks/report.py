@@ -96,7 +96,15 @@ def _tables(benchmark: Benchmark) -> list[_Table]:
 
 
 def _speed_table(rows: Rows, batch: int) -> _Table:
-    header = ["Method", "GFLOPs/V", "Executed", "Videos/s", "Time", "GFLOPs", "Realised"]
+    header = [
+        "Method",
+        "GFLOPs per video",
+        "Executed per video",
+        "Videos/s",
+        "Time",
+        "GFLOPs",
+        "Realised",
+    ]
     scored = any(row.split_figures for row in rows)
     if scored:
         header.insert(1, "mAP")

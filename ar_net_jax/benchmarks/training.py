@@ -11,6 +11,7 @@ from ar_net_jax.benchmarks.pipeline_rate import PipelineRate, measure_pipeline
 from ar_net_jax.benchmarks.training_calls import StepCall, stage_calls, torch_step_calls
 from ar_net_jax.costs import total_gflops
 from ar_net_jax.experiment import Config
+from ar_net_jax.runtime.compilation import tell_compiling
 from ar_net_jax.runtime.timing import time_interleaved
 from ar_net_jax.runtime.versions import package_versions
 from ar_net_jax.training.batch_size import for_a_full_batch
@@ -101,6 +102,7 @@ def benchmark_training(
     if steps:
         # First, because what is missing shows here, and our own steps take minutes to compile.
         others = torch_step_calls(config) if against_torch else []
+        tell_compiling(f"the training steps of {', '.join(config.stage_order)}")
         calls = [*stage_calls(config, usage), *others]
         seconds = time_interleaved(
             {i: step.call for i, step in enumerate(calls)},

@@ -106,7 +106,7 @@ def _batch(config: Config, seed: int, usage: str | None) -> dict[str, np.ndarray
     }
     if usage is not None:
         choices = method.choices
-        shares = read_usage(usage, choices)
+        shares = read_usage(usage, method)
         batch["forced_actions"] = impose_usage(shares, choices, videos, length, seed)
     return batch
 

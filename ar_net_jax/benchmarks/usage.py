@@ -1,40 +1,61 @@
 """Action mixes that a benchmark imposes, so that speed is measured without a trained policy."""
 
+from typing import Any
+
 import numpy as np
 
 from ar_net_jax.costs.usage import parse_usage
 from ar_net_jax.errors import UserError
+from ar_net_jax.methods import Method
 from ar_net_jax.ops.actions import Choices
 
 MIXES = {"half": (24, 11, 8, 9, 12), "quarter": (10, 7, 9, 16, 22)}
 """Of 64 frames, how many take each of the four first choices, such as resolutions, and how many the
-fifth, such as `skip 1`. With the paper's ResNets they cost half and a quarter of Uniform."""
+fifth, such as `skip 1`. With the paper's ResNets they cost half and a quarter of Uniform; for
+other choices there are mixes of such a cost, see `read_usage`."""
+_COST = {"half": 0.5, "quarter": 0.25}
 
 # Drawing an order may leave pieces of long skips that fit nowhere; another draw seldom does.
 _DRAWS = 100
 
 
-def read_usage(text: str, choices: Choices) -> np.ndarray:
+def read_usage(text: str, method: Method[Any, Any]) -> np.ndarray:
     """The share of frames of each choice, float64 [A].
 
     Args:
-        text: a name of `MIXES`, or a number per choice: shares that sum to 1, or frame counts.
-        choices: of the method.
+        text: `half` or `quarter`, or a number per choice: shares that sum to 1, or frame counts.
+        method: under its configuration.
 
     Raises:
         UserError: a usage that does not fit the choices.
     """
+    choices = method.choices
     if text not in MIXES:
         return parse_usage(text, choices.names)[0]
     counts = MIXES[text]
     if _lengths(choices)[: len(counts)].tolist() != [0, 0, 0, 0, 1]:
-        raise UserError(
-            f"--usage={text}: is a mix of four resolutions and 'skip 1', but the choices here are "
-            f"{', '.join(choices.names)}; give one number for each"
-        )
+        uniform = method.main_network().gflops(method.config.gflops_convention)
+        return _mix_of_cost(method, _COST[text] * uniform)
     shares = np.zeros(len(choices))
     shares[: len(counts)] = counts
     return shares / shares.sum()
+
+
+def _mix_of_cost(method: Method[Any, Any], gflops: float) -> np.ndarray:
+    """Shares of the choices, float64 [A], at a mean cost per frame, or as near as they come to it.
+
+    All choices alike, and the costliest or the cheapest of them more. As in the paper's mixes there
+    are no skips of several frames, which do not fit into videos of any length.
+    """
+    usual = _lengths(method.choices) <= 1
+    costs = method.choice_gflops()
+    alike = usual / usual.sum()
+    mean = float(alike @ costs)
+    end = int(np.argmax(costs) if mean < gflops else np.argmin(np.where(usual, costs, np.inf)))
+    if costs[end] == mean:
+        return alike
+    weight = np.clip((gflops - mean) / (costs[end] - mean), 0.0, 1.0)
+    return (1 - weight) * alike + weight * np.eye(len(costs))[end]
 
 
 def impose_usage(

@@ -6,8 +6,9 @@ a model's GFLOPs pay for (rounded down and up). What treats every frame alike ru
 form, plain or chunk by chunk. Trained models are scored too, where their data set is prepared.
 
 --usage imposes the mix of choices, so that no trained policy is needed; the policy runs on all
-frames all the same. `half` and `quarter` are mixes for four resolutions and `skip 1` that cost
-about that share of Uniform's GFLOPs; else give one number per choice, as for `arnet costs`.
+frames all the same. `half` and `quarter` are mixes that cost about that share of Uniform's GFLOPs;
+else give one number per choice, as for `arnet costs`. Without it, a policy that is trained and has
+its videos here decides by itself, and any other gets `half`.
 
 The output folder gets benchmark.json, benchmark.md and, where models were scored, curve.png (mAP
 against GFLOPs) and curve_time.png (mAP against measured time).

@@ -49,14 +49,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     """Runs the job."""
     from ar_net_jax.demo.run import run_demo
+    from ar_net_jax.runtime.run_lock import locked
     from ar_net_jax.runtime.storage import local_path
 
-    run_demo(
-        local_path("--workdir", flags.workdir),
-        seed=flags.seed,
-        everything=flags.all,
-        from_scratch=flags.from_scratch,
-        quick=flags.quick,
-        overrides=overrides,
-        progress=not flags.quiet,
-    )
+    workdir = local_path("--workdir", flags.workdir)
+    with locked(workdir):
+        run_demo(
+            workdir,
+            seed=flags.seed,
+            everything=flags.all,
+            from_scratch=flags.from_scratch,
+            quick=flags.quick,
+            overrides=overrides,
+            progress=not flags.quiet,
+        )

@@ -4,8 +4,17 @@ Every video of the split counts exactly once; decisions are the most likely ones
 chosen frames are computed (--routing=masked computes everything, with the same result). With
 --cost-penalty a trained model computes less, or more, without retraining; several values give a
 row each. The classes of the data are found among the model's by their names.
-Prints a table, and writes the figures to evaluation_<split>.json beside the model's folder, or
-to the file given by --output; and beside them, ending in .html, a page to look at in a browser.
+
+Prints how often each choice was made, the worst classes and the most frequent confusions, and
+writes beside the model's folder
+  evaluation_SPLIT.json           all figures, also class by class
+  evaluation_SPLIT.html           a page to look at in a browser
+  evaluation_SPLIT_videos.csv     every video: prediction, cost, how many frames got each choice
+  evaluation_SPLIT_classes.csv    every class: average precision, accuracy, cost, choices
+  evaluation_SPLIT_confusion.csv  which class is taken for which, where a video has one label
+or beside the JSON file that --output names. Where settings are not those of the training, they are
+part of the name, as in evaluation_test_num_frames=8.json, so that results of others stay. Of
+several cost penalties all have a row, and the first has the rest.
 
 Examples:
   arnet evaluate --workdir=run
@@ -62,10 +71,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     """Runs the job."""
     from ar_net_jax.evaluation.run import evaluate_workdir
+    from ar_net_jax.reporting.evaluation_files import (
+        details_of,
+        print_details,
+        print_usage,
+        write_evaluation,
+    )
     from ar_net_jax.reporting.page.evaluated import write_evaluation_page
     from ar_net_jax.reporting.tables import print_table
     from ar_net_jax.runtime.distributed import is_first
-    from ar_net_jax.runtime.storage import check_output, open_storage, write_json
+    from ar_net_jax.runtime.storage import check_output, open_storage
 
     load_method(flags)
     check_output("--output", flags.output)
@@ -86,9 +101,13 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
         if not is_first():
             return
         print_table(found.rows)
+        print_usage(found)
+        details = details_of(found)
+        print_details(details)
         if found.classes == "by_index":
             print("classes by index: class k of the data set was taken for output k of the model")
         output = open_storage(flags.output) if flags.output else found.path
-        write_json(output, found.to_json())
-        write_evaluation_page(output.with_suffix(".html"), found)
-        print(f"figures: {output}, to look at: {output.with_suffix('.html')}")
+        tables = write_evaluation(output, found, details)
+        page = output.with_suffix(".html")
+        write_evaluation_page(page, found)
+        print(f"figures: {output}; beside it {', '.join(tables)}; to look at: {page}")

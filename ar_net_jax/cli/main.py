@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import ar_net_jax
-from ar_net_jax.errors import Preempted, UserError, first_line
+from ar_net_jax.errors import Preempted, StoppedByUser, UserError, first_line
 from ar_net_jax.runtime.malloc import keep_freed_memory
 
 JOBS = {
@@ -39,7 +39,7 @@ exit status:
   1    bad input, or a file that could not be read or written; one line says which
   2    a flag or a job that does not exist
   75   told to stop (SIGTERM); what was under way is saved, and the same command goes on from there
-  130  stopped by Ctrl-C"""
+  130  stopped by Ctrl-C; a training has saved its present step, as on SIGTERM"""
 
 
 def build_parser(job: str | None = None) -> argparse.ArgumentParser:
@@ -115,9 +115,10 @@ def _run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     except UserError as error:
         told = str(error)
     except Preempted as notice:
-        told, status = str(notice), Preempted.EXIT_STATUS
+        told, status = str(notice), notice.EXIT_STATUS
     except KeyboardInterrupt as stop:
-        told, status = str(stop) or "stopped; the same command goes on from here", 130
+        told = str(stop) or "stopped; the same command goes on from here"
+        status = StoppedByUser.EXIT_STATUS
     except BrokenPipeError:
         # Who read the output, such as `head`, has enough; Python would complain at its end too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -133,10 +133,12 @@ def _predict(
     from ar_net_jax.reporting.page.predicted import write_prediction_page
     from ar_net_jax.reporting.prediction import print_prediction
     from ar_net_jax.reporting.predictions_file import PredictionsFile
+    from ar_net_jax.runtime.compilation import tell_compiling
 
     model = load(flags.workdir, plan=flags.plan)
     if not model.config.class_names:
         print("this model has no names of classes; `arnet convert --classes=FILE` gives it some")
+    tell_compiling(f"{model.method.title} for {model.config.data.num_frames} frames of a video")
     missing = [UnreadVideo(name, reason) for name, reason in faults.items()]
     predicted = predict_videos(
         model,

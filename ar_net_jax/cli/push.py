@@ -48,6 +48,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     """Runs the job."""
+    from ar_net_jax.inference.model import find_model
     from ar_net_jax.publish.push import fill_repository, push_model
     from ar_net_jax.runtime.storage import local_path
 
@@ -55,6 +56,7 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     refuse_overrides(overrides)
     if flags.preview:
         folder = local_path("--preview", flags.preview)
+        find_model(flags.source)
         folder.mkdir(parents=True)
         names = fill_repository(folder, flags.source, flags.address, flags.license)
         print(f"would be published: {', '.join(names)} (in {folder})")

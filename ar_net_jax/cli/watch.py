@@ -60,6 +60,7 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     from ar_net_jax.inference.model import load
     from ar_net_jax.inference.watch import Watcher
     from ar_net_jax.reporting.watch import check_target, watch
+    from ar_net_jax.runtime.compilation import tell_compiling
 
     load_method(flags)
     refuse_overrides(overrides)
@@ -69,6 +70,7 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     if flags.video:
         check_target("--video", flags.video, source)
     model = load(flags.workdir)
+    tell_compiling(f"{model.method.title} for one frame after the other")
     # Compiled before the first frame comes.
     watcher = Watcher(model, told_names(model.config), seconds=flags.window)
     with Feed(source, fast=flags.fast) as feed:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import difflib
 import fcntl
 import io
 import json
@@ -78,8 +79,11 @@ def _load_builder(name: str) -> type[VideoBuilder]:
 
 
 def _known(name: str) -> None:
-    if name not in data_set_names():
-        raise UserError(f"data set {name!r} is unknown; choose from {', '.join(data_set_names())}")
+    known = data_set_names()
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(known)}"
+        raise UserError(f"config.data.name: data set {name!r} is unknown; {hint}")
 
 
 @contextlib.contextmanager
@@ -361,6 +365,12 @@ def _prepared_dir(name: str, data_dir: str | Path) -> Path:
     if entry is None:
         raise UserError(f"{data_dir}: {name!r} is not prepared here; run prepare first")
     return Path(data_dir) / entry.path
+
+
+def is_prepared(name: str, *, data_dir: str | Path) -> bool:
+    """Whether a data set is prepared in a folder; raises UserError where the name is unknown."""
+    _known(name)
+    return _read_entry(name, Path(data_dir)) is not None
 
 
 def open_split(name: str, split: str, *, data_dir: str | Path) -> VideoSource:

@@ -80,6 +80,8 @@ def list_classes(data: DataConfig, home: Path) -> list[str]:
         return registry.list_classes(
             data.name, data_dir=home, source_dir=data.source_dir, **_options(data)
         )
+    if data.source_dir and not registry.is_prepared(data.name, data_dir=home):
+        raise UserError(f"{data.source_dir}: no such folder")
     return registry.class_names(data.name, data_dir=home)
 
 

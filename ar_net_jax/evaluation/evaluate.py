@@ -1,6 +1,7 @@
 """What a model scores on a split, and what it computes for that."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from ar_net_jax.evaluation.metrics import Predictions, action_usage
 from ar_net_jax.evaluation.split import predict_split, split_batches
 from ar_net_jax.experiment import Config
 from ar_net_jax.inference.plan import Plan
+from ar_net_jax.inference.probabilities import class_probabilities
 from ar_net_jax.inference.step import Routing, make_predict_step
 from ar_net_jax.methods import Method
 from ar_net_jax.ops.routing import Chunks
@@ -137,7 +139,14 @@ def evaluate_model(
     first: list[Batch] = []
     imposed = batches if forced_actions is None else _impose(batches, forced_actions)
     watched = _keep_first(imposed, first)
-    predictions, executed = predict_split(predict, variables, watched, len(split), mesh)
+    predictions, executed = predict_split(
+        predict,
+        variables,
+        watched,
+        len(split),
+        mesh,
+        to_scores=functools.partial(class_probabilities, config),
+    )
     resident = put_batch(first[0], mesh)
     gflops = total_gflops(method.networks(), predictions.calls, config.model.gflops_convention)
     figures = _figures(

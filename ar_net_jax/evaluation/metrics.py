@@ -4,7 +4,7 @@
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
@@ -201,7 +201,7 @@ class Predictions:
     """The predictions for one split, in the order of the example ids.
 
     Attributes:
-        scores: float64 [N, C], softmax of the video logits.
+        scores: float64 [N, C], the softmax of the video logits, or their sigmoids.
         labels: int [N, K], padded with -1.
         example_id: int [N], 0..N-1.
         actions: int [N, T], the choice made for every frame; None where that was not recorded.
@@ -234,6 +234,7 @@ class PredictionLog:
 
     Attributes:
         num_examples: size of the split; the ids 0..num_examples-1 must each appear once.
+        to_scores: from logits [B, C] to scores float64 [B, C].
 
     >>> log = PredictionLog(num_examples=1)
     >>> log.add(logits=np.zeros((2, 3)), labels=np.array([[1], [-1]]),
@@ -243,6 +244,7 @@ class PredictionLog:
     """
 
     num_examples: int
+    to_scores: Callable[[np.ndarray], np.ndarray] = softmax_scores
     _batches: list[dict[str, np.ndarray]] = dataclasses.field(default_factory=list, repr=False)
 
     def add(
@@ -259,7 +261,7 @@ class PredictionLog:
         """Adds one batch.
 
         Args:
-            logits: float [B, C], video logits; kept as their softmax.
+            logits: float [B, C], video logits; kept as scores.
             labels: int [B, K], padded with -1.
             example_id: int [B], index within the split.
             mask: bool [B], False for padding rows.
@@ -269,7 +271,7 @@ class PredictionLog:
         """
         keep = np.asarray(mask, bool)
         batch = {
-            "scores": softmax_scores(logits)[keep],
+            "scores": self.to_scores(logits)[keep],
             "labels": np.asarray(labels)[keep],
             "example_id": np.asarray(example_id)[keep],
         }

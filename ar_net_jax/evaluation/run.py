@@ -19,12 +19,13 @@ from ar_net_jax.data.splits import (
 )
 from ar_net_jax.evaluation.comparison import Row, role_of
 from ar_net_jax.evaluation.evaluate import Evaluation, evaluate_model
+from ar_net_jax.evaluation.settings import file_stem
 from ar_net_jax.experiment import Config, apply_overrides
 from ar_net_jax.inference.model import check_variables, find_model, load_config_and_variables
 from ar_net_jax.inference.plans import AUTO, describe_plan, find_plan
 from ar_net_jax.inference.step import Routing
 from ar_net_jax.ops.routing import Chunks
-from ar_net_jax.runtime.compilation import keep_compiled_programs
+from ar_net_jax.runtime.compilation import keep_compiled_programs, tell_compiling
 from ar_net_jax.runtime.distributed import is_first
 from ar_net_jax.runtime.processes import first_process_first
 from ar_net_jax.runtime.versions import package_versions
@@ -39,7 +40,7 @@ class WorkdirEvaluation:
         rows: one for each cost penalty.
         split: the rows are of.
         config: of the model, with what was changed for this evaluation.
-        path: the file beside the model's folder in which such figures are usually kept; of a
+        path: the file beside the model's folder in which figures of these settings are kept; of a
             model on the hub, in the present folder.
         classes: how the data's classes were found among the model's.
         evaluation: of the first cost penalty, by video.
@@ -91,7 +92,8 @@ def evaluate_workdir(
         cost_penalties: one evaluation for each, see `Model`.
         chunks: sizes of chunk of the routed form, in place of a plan's.
         plan: as for `find_plan`.
-        progress: whether to show a bar while the data set is prepared.
+        progress: whether to show a bar while the data set is prepared, and say what is
+            compiled.
 
     Raises:
         UserError: no model there, an override that does not go with its variables, no data,
@@ -107,6 +109,15 @@ def evaluate_workdir(
     method = config.build_method()
     measured = find_plan(method, plan) if routing == "routed" and chunks is None else None
     config = replace(config, data=with_absolute_paths(config.data))
+    stem = file_stem(
+        split,
+        replace(trained, data=with_absolute_paths(trained.data)),
+        config,
+        routing=routing,
+        cost_penalties=cost_penalties,
+        chunks=chunks,
+        classes=classes,
+    )
     home = embedded_nearby(config.data, beside) or data_home(config.data, beside)
     where = told_source(config.data)
     # Before anything is decoded.
@@ -117,6 +128,11 @@ def evaluate_workdir(
     )
     videos = match_classes(VideoSource(folder, split), config, where, classes)
     rows = []
+    if progress and is_first():
+        tell_compiling(
+            f"{method.title} for {config.data.eval_batch_size} videos of {config.data.num_frames} "
+            "frames at once"
+        )
     first: Evaluation | None = None
     for penalty in cost_penalties:
         found = evaluate_model(
@@ -137,7 +153,7 @@ def evaluate_workdir(
         rows,
         split,
         config,
-        path=beside / f"evaluation_{split}.json",
+        path=beside / f"{stem}.json",
         classes=classes,
         evaluation=first,
         videos=videos,

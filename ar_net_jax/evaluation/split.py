@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from ar_net_jax.config.data import DataConfig
 from ar_net_jax.data.pipeline import Batch, EvalBatches, eval_batches
 from ar_net_jax.data.source import VideoSource
-from ar_net_jax.evaluation.metrics import PredictionLog, Predictions
+from ar_net_jax.evaluation.metrics import PredictionLog, Predictions, softmax_scores
 from ar_net_jax.runtime.mesh import (
     check_divisible,
     gather,
@@ -87,7 +87,13 @@ def run_split(
 
 
 def predict_split(
-    predict: PredictStep, variables: Any, batches: Iterable[Batch], num_examples: int, mesh: Mesh
+    predict: PredictStep,
+    variables: Any,
+    batches: Iterable[Batch],
+    num_examples: int,
+    mesh: Mesh,
+    *,
+    to_scores: Callable[[np.ndarray], np.ndarray] = softmax_scores,
 ) -> tuple[Predictions, dict[str, int]]:
     """Predictions of a method for a whole split.
 
@@ -97,12 +103,13 @@ def predict_split(
         batches: this process's share of the split.
         num_examples: size of the split.
         mesh: the devices.
+        to_scores: from logits [B, C] to scores float64 [B, C].
 
     Returns:
         The predictions in the order of the example ids, and by network the frames that it
         computed, those of padding rows included.
     """
-    log = PredictionLog(num_examples)
+    log = PredictionLog(num_examples, to_scores)
     executed: Counter[str] = Counter()
     for batch, result in run_split(predict, variables, batches, mesh):
         log.add(

@@ -4,8 +4,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ar_net_jax.config.model import Convention
@@ -14,6 +12,7 @@ from ar_net_jax.data.video import read_video
 from ar_net_jax.data.windows import Window, read_windows
 from ar_net_jax.errors import UserError
 from ar_net_jax.inference.model import Model
+from ar_net_jax.inference.probabilities import class_probabilities
 from ar_net_jax.inference.timeline import TimelinePart, make_timeline
 from ar_net_jax.methods import Method
 from ar_net_jax.ops.actions import apply_skips
@@ -176,7 +175,7 @@ def _predict(
 ) -> tuple[PredictedWindow, np.ndarray]:
     """What a model makes of a clip, and the probabilities [C] of all classes."""
     result = model(clip.frames[None], policy="argmax")
-    probabilities = class_probabilities(np.asarray(result.logits[0]))
+    probabilities = class_probabilities(model.config, np.asarray(result.logits[0]))
     gflops = float(result.gflops[0])
     window = PredictedWindow(
         clip.start,
@@ -213,11 +212,6 @@ def _joined(
         windows,
         make_timeline([(w.start, w.end) for w in windows], probabilities, names),
     )
-
-
-def class_probabilities(logits: np.ndarray) -> np.ndarray:
-    """Probabilities of a video's classes, float32 [C], from its logits [C]."""
-    return np.asarray(jax.nn.softmax(jnp.asarray(logits)))
 
 
 def best_classes(

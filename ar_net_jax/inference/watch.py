@@ -14,8 +14,8 @@ from ar_net_jax.inference.predict import (
     PredictedClass,
     PredictedWindow,
     best_classes,
-    class_probabilities,
 )
+from ar_net_jax.inference.probabilities import class_probabilities
 
 # As containers round the times of frames.
 _SLACK = 5e-4
@@ -147,4 +147,4 @@ class Watcher:
         logits = np.asarray(self._stream.logits)
         if not np.any(logits):
             return ()
-        return best_classes(class_probabilities(logits), self._names, self._top)
+        return best_classes(class_probabilities(self._model.config, logits), self._names, self._top)

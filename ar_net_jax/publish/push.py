@@ -43,6 +43,7 @@ def push_model(
     from huggingface_hub import HfApi, get_token
 
     repository = _writable(address)
+    find_model(workdir)  # What is wrong here shows before anybody logs in.
     if get_token() is None:
         raise UserError(
             f"{address}: the hub does not know who you are; log in with `hf auth login`, or set "

@@ -28,7 +28,7 @@ _CONVENTIONS_NOTE = (
     "GFLOPs are multiply-accumulates in 1e9. macs: convolutions and matrix products. paper: with "
     "BatchNorm terms, the paper's LSTM formula and the published EfficientNet figures. XLA: half "
     "of the operations that XLA counts in one frame; it leaves out taps on padding and adds "
-    "elementwise work. /f and /V: per frame and per video."
+    "elementwise work."
 )
 
 
@@ -160,12 +160,12 @@ def print_costs(costs: ModelCosts, console: rich.console.Console | None = None) 
             "" if network.xla_gmacs is None else _gflops(network.xla_gmacs),
         )
     console.print(networks)
-    choices = _table("Choice", "Runs per frame", *_headings("/f"))
+    choices = _table("Choice", "Runs per frame", *_headings("/\nframe"))
     for choice in costs.choices:
         runs = " + ".join(_times(count) + name for name, count in choice.calls.items())
         choices.add_row(choice.name, runs, *(_gflops(choice.gflops[name]) for name in CONVENTIONS))
     console.print(choices)
-    videos = _table("Video", "Frames", *_headings("/f"), *_headings("/V"))
+    videos = _table("Video", "Frames", *_headings("/\nframe"), *_headings("/\nvideo"))
     for video in costs.videos:
         per = [d[name] for d in (video.gflops_per_frame, video.gflops_per_video) for name in d]
         videos.add_row(_usage_text(video), str(video.num_frames), *(f"{x:.4g}" for x in per))

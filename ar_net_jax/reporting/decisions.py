@@ -15,6 +15,11 @@ _INK, _GREY, _RIGHT, _WRONG = "#222222", "#8a8f98", "#2c7a4b", "#d1382c"
 # Lengths in units of one frame's side.
 _GAP, _HEADER, _CAPTION, _BETWEEN = 0.06, 0.36, 0.2, 0.22
 _SIDE_INCHES = 1.05
+_LEGEND_HEIGHT = 0.34
+_LEGEND = (
+    "above: the sampled frames, with their {what}; below: each as large as the classifier saw it,",
+    "with what was decided; dashed: left out",
+)
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ def plot_decisions(path: str | os.PathLike[str], videos: Sequence[DecidedVideo])
     steps = max(len(video.sides) for video in videos)
     height_of_video = _HEADER + 2 + _GAP + _CAPTION
     width = steps + (steps - 1) * _GAP
-    height = len(videos) * (height_of_video + _BETWEEN) - _BETWEEN
+    height = len(videos) * (height_of_video + _BETWEEN) - _BETWEEN + _LEGEND_HEIGHT
     # Frames would turn to stamps if a long clip had to fit a page; the picture grows instead.
     margin = 0.08
     figure = matplotlib.figure.Figure(
@@ -77,6 +82,11 @@ def plot_decisions(path: str | os.PathLike[str], videos: Sequence[DecidedVideo])
     axes.set_axis_off()
     for i, video in enumerate(videos):
         _draw_video(axes, video, top=i * (height_of_video + _BETWEEN), width=width)
+    timed = all(video.times is not None for video in videos)
+    what = "times" if timed else "numbers"
+    # A few frames are not wide enough for one line.
+    legend = ("\n" if steps < 8 else " ").join(_LEGEND).format(what=what)
+    axes.text(0, height, legend, va="bottom", fontsize=7.5, color=_GREY)
     figure.savefig(path, facecolor="white")
 
 
@@ -89,6 +99,16 @@ def _draw_video(axes: Axes, video: DecidedVideo, top: float, width: float) -> No
     for t, (frame, side, caption) in enumerate(seen_frames):
         left = t * (1 + _GAP)
         _draw_frame(axes, frame, left, above, side=1.0)
+        axes.text(
+            left + 0.04,
+            above + 0.95,
+            f"{t + 1}" if video.times is None else f"{video.times[t]:.2f} s",
+            va="bottom",
+            fontsize=6,
+            color="white",
+            bbox={"facecolor": _INK, "edgecolor": "none", "pad": 1.2, "alpha": 0.75},
+            zorder=3,
+        )
         if side:
             share = side / video.full_side
             seen = _shrunk(frame, share)

@@ -20,8 +20,8 @@ from ar_net_jax.evaluation.evaluate import Speed
 from ar_net_jax.reporting.console import standard_output
 from ar_net_jax.reporting.curve import Point, gflops_label, plot_curve
 
-# Short enough for a terminal of 80 columns; /f and /V, per frame and per video, as in the paper.
-_COLUMNS = ("Method", "mAP (%)", "Top-1 (%)", "GFLOPs/f", "GFLOPs/V", "Counted")
+# On a terminal these break after the slash, so that 80 columns hold them.
+_COLUMNS = ("Method", "mAP (%)", "Top-1 (%)", "GFLOPs/frame", "GFLOPs/video", "Counted")
 _SPEED = "Videos/s"
 _CONVENTIONS: dict[Convention, str] = {
     "macs": "`macs`: multiply-accumulates of convolutions and matrix products, in 1e9",
@@ -80,7 +80,7 @@ def markdown_table(rows: Sequence[Row], chance: Mapping[str, float] | None = Non
     parts = [aligned_table(_columns(rows), cells)]
     counted = dict.fromkeys(row.figures.gflops_convention for row in rows)
     parts.append(
-        "GFLOPs per frame (/f) and per video (/V, all of its sampled frames), counted as "
+        "GFLOPs per frame and per video (all of its sampled frames), counted as "
         + "; ".join(_CONVENTIONS[name] for name in counted)
         + "."
     )
@@ -118,6 +118,7 @@ def print_table(
     table = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
     columns = _columns(rows)
     for column, align in zip(columns, _alignments(len(columns))):
+        column = column.replace("GFLOPs/", "GFLOPs/\n")
         table.add_column(column, justify=align, no_wrap=align == "right")
     styles = ["bold green" if row.role == "adaptive" else None for row in rows]
     for line, style in zip(_cells(rows, chance), [*styles, "dim"]):

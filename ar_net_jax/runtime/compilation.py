@@ -1,6 +1,7 @@
 """JAX's persistent compilation cache, so that a restart does not compile again."""
 
 import os
+import sys
 from collections import Counter
 
 import jax
@@ -34,6 +35,16 @@ def _configure(name: str, value: str | float) -> None:
 def _count(event: str, **_: str | int) -> None:
     if event.startswith(_PREFIX):
         _counts[event.removeprefix(_PREFIX)] += 1
+
+
+def tell_compiling(what: str) -> None:
+    """Says at a terminal that a program is being compiled, which may take half a minute.
+
+    Args:
+        what: is compiled.
+    """
+    if sys.stderr.isatty():
+        print(f"compiling {what}", file=sys.stderr, flush=True)
 
 
 def describe_programs() -> str:

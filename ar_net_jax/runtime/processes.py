@@ -9,7 +9,7 @@ from typing import NoReturn, TypeVar
 
 import jax
 
-from ar_net_jax.errors import Preempted, UserError
+from ar_net_jax.errors import Preempted, StoppedByUser, UserError
 from ar_net_jax.runtime.distributed import Job, is_first, join, wait_for_all
 
 Result = TypeVar("Result")
@@ -49,7 +49,7 @@ def _leave(who: str, error: BaseException) -> NoReturn:
         print(f"{who}: {error}", file=sys.stderr)
     elif isinstance(error, KeyboardInterrupt):
         print(f"{who}: stopped; the same command goes on from here", file=sys.stderr)
-        status = 130
+        status = StoppedByUser.EXIT_STATUS
     else:
         traceback.print_exception(error)
         if isinstance(error, jax.errors.JaxRuntimeError):

@@ -22,7 +22,7 @@ from typing import Protocol, cast
 
 import jax
 
-from ar_net_jax.errors import Preempted, UserError, first_line
+from ar_net_jax.errors import Preempted, StoppedByUser, UserError, first_line
 from ar_net_jax.runtime.children import exit_with_parent
 from ar_net_jax.runtime.compilation import keep_compiled_programs
 from ar_net_jax.runtime.malloc import keep_freed_memory
@@ -86,7 +86,8 @@ def run_side_by_side(tasks: Mapping[str, Task], *, go_on: bool = False) -> dict[
     Raises:
         UserError: one of them failed, and the others are not to go on. Of those side by side it has
             said why itself, and the others are ended.
-        Preempted: this process was told to stop; what was under way has saved its present step.
+        Preempted: this process was told to stop, by SIGTERM or Ctrl-C; what was under way has saved
+            its present step.
     """
     cores = _cores() if jax.default_backend() == "cpu" else [0]
     if len(tasks) > 1 and len(cores) > 1:
@@ -129,7 +130,7 @@ def _side_by_side(
             for sentinel in wait(list(lanes)):
                 lane = lanes.pop(cast(int, sentinel))
                 lane.process.join()
-                failure = _failure(lane, lanes, told.is_set())
+                failure = _failure(lane, lanes, told)
                 if failure and not go_on:
                     raise UserError(failure)
                 outcomes[lane.name] = Outcome(time.monotonic() - lane.started, failure)
@@ -143,13 +144,21 @@ def _start(row: int, core: int, name: str, task: Task) -> _Lane:
     context = multiprocessing.get_context("spawn")
     reason, tell = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(row, core, task, tell))
-    process.start()
+    # Ctrl-C reaches all processes at the terminal, but only this one is to answer it. A process
+    # starts with the signals that are blocked here, and ignores this one before it lets them in.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     tell.close()
     return _Lane(core, row, name, task, process, reason, time.monotonic())
 
 
 def _work(row: int, core: int, task: Task, tell: Connection) -> None:
     """What runs in a lane's process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     exit_with_parent()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})  # Before XLA counts the cores it may use.
@@ -161,8 +170,6 @@ def _work(row: int, core: int, task: Task, tell: Connection) -> None:
         print(f"{task.title}: {error}", file=sys.stderr)
         tell.send(_told(error))
         sys.exit(Preempted.EXIT_STATUS if isinstance(error, Preempted) else 1)
-    except KeyboardInterrupt:
-        sys.exit(1)
     except Exception as error:
         tell.send(_told(error))
         raise
@@ -174,7 +181,7 @@ def _told(error: Exception) -> str:
     return line if isinstance(error, UserError | Preempted) else f"{type(error).__name__}: {line}"
 
 
-def _failure(lane: _Lane, others: dict[int, _Lane], told_to_stop: bool) -> str:
+def _failure(lane: _Lane, others: dict[int, _Lane], told: Sequence[int]) -> str:
     """Why a task has not come to its end; empty where it has.
 
     Raises:
@@ -184,13 +191,14 @@ def _failure(lane: _Lane, others: dict[int, _Lane], told_to_stop: bool) -> str:
     if status == 0:
         return ""
     # Told before its first step, a training has nothing to save yet.
-    if status == Preempted.EXIT_STATUS or (told_to_stop and status == -signal.SIGTERM):
+    if status == Preempted.EXIT_STATUS or (told and status == -signal.SIGTERM):
         for other in others.values():
             other.process.join()
-        raise Preempted(
-            "told to stop; all that was under way has saved its present step, and the same "
-            "command goes on from there"
-        )
+        saved = "all that was under way has saved its present step"
+        goes_on = f"{saved}, and the same command goes on from there"
+        if signal.SIGINT in told:
+            raise StoppedByUser(f"stopped; {goes_on}")
+        raise Preempted(f"told to stop; {goes_on}")
     try:
         reason = lane.reason.recv() if lane.reason.poll() else ""
     except EOFError:
@@ -203,25 +211,30 @@ def _failure(lane: _Lane, others: dict[int, _Lane], told_to_stop: bool) -> str:
 
 
 @contextlib.contextmanager
-def _ended_together(lanes: dict[int, _Lane]) -> Iterator[threading.Event]:
+def _ended_together(lanes: dict[int, _Lane]) -> Iterator[Sequence[int]]:
     """Passes an order to stop on to all lanes, and ends what is left of them in the end.
 
-    Gives whether the order has come.
+    Gives the signals by which such orders have come. A second Ctrl-C ends all at once.
     """
-    told = threading.Event()
+    told: list[int] = []
 
-    def pass_on(*_: object) -> None:
-        told.set()
+    def pass_on(number: int, _: object) -> None:
+        if number == signal.SIGINT and number in told:
+            raise KeyboardInterrupt
+        told.append(number)
         for lane in lanes.values():
             lane.process.terminate()
 
+    handled = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        handled.append(signal.SIGINT)
     main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, pass_on) if main else None
+    before = {number: signal.signal(number, pass_on) for number in handled} if main else {}
     try:
         yield told
     finally:
-        if main:
-            signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         for lane in lanes.values():
             lane.process.kill()
             lane.process.join()

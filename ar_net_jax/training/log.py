@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import sys
+import time
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
@@ -16,8 +17,9 @@ from ar_net_jax.runtime.compilation import describe_programs
 from ar_net_jax.runtime.distributed import is_first
 from ar_net_jax.training.nan_guard import NaNGuard
 from ar_net_jax.training.profiling import StepProfile
-from ar_net_jax.training.progress import Throughput, progress_line
+from ar_net_jax.training.progress import Throughput, folded, progress_line
 from ar_net_jax.training.trouble import LossTrend, first_estimate
+from ar_net_jax.training.usage_watch import UsageWatch
 from ar_net_jax.training.writers import ExampleLog, ScalarWriter
 
 Batch = dict[str, jax.Array]
@@ -43,6 +45,11 @@ class Reporting:
     examples: bool = False
     title: str = ""
     row: int = 0
+
+    def say(self, line: str) -> None:
+        """Prints a line, where lines are wanted and this is the first process."""
+        if self.lines and is_first():
+            print(line, flush=True)
 
 
 class StageLog:
@@ -100,11 +107,18 @@ class StageLog:
         self._first = done + 1
         self._usage = [f"usage/{name}" for name in config.build_method().choices.names]
         self._throughput = Throughput(config.data.batch_size * config.data.num_frames, self._last)
+        self._usage_watch, self._compiling_since = UsageWatch(), 0.0
+        if 0 < done < last:
+            self._say(f"goes on: {stage}, step {done + 1} of {last}")
 
     def next_batch(self, step: int, batches: Iterator[Batch], guard: NaNGuard) -> Batch:
         """The batch of a step that is about to be taken."""
         self._profile.before(step)
-        return self._throughput.next_batch(batches, guard)
+        batch = self._throughput.next_batch(batches, guard)
+        if step == self._first:
+            self.compiling("the training step")
+            self._compiling_since = time.monotonic()
+        return batch
 
     def step_done(self, step: int, batch: Batch, loss: jax.Array) -> None:
         """To be called once a step is queued on the devices."""
@@ -117,7 +131,8 @@ class StageLog:
             # The first step also compiles; rates are measured from here on.
             loss.block_until_ready()
             self._throughput.resume(step)
-            self._say(f"{self._stage}: {describe_programs()}")
+            took = time.monotonic() - self._compiling_since
+            self._say(f"{self._stage}: first step after {took:.0f} s; {describe_programs()}")
         if step == self._first + _STEPS_TO_ESTIMATE:
             loss.block_until_ready()
             left = self._throughput.seconds_left(step)
@@ -136,13 +151,33 @@ class StageLog:
         self._say(progress_line(self._stage, step, self._last, values, rates))
         if told := self._trend.look(last=step == self._last):
             self._say(f"{self._stage}: {told}")
+        usage = {name: values[name] for name in self._usage if name in values}
+        self._look_at({name.removeprefix("usage/"): share for name, share in usage.items()}, step)
 
-    def write_scores(self, step: int, scores: Mapping[str, float]) -> None:
-        """Shows and writes validation mAP in percent by part."""
+    def write_scores(
+        self, step: int, scores: Mapping[str, float], usage: Mapping[str, float] | None = None
+    ) -> None:
+        """Shows and writes validation mAP in percent by part.
+
+        Args:
+            step: of the stage.
+            scores: by part.
+            usage: share of the validation videos' frames by choice; None where none is made.
+        """
         values = {f"validation_mAP/{part}": score for part, score in scores.items()}
         self._writer.write(step, values, stage=self._stage)
         shown = ", ".join(f"{part} {score:.2f}%" for part, score in scores.items())
-        self._say(f"{self._stage} {step}/{self._last} | validation mAP {shown}")
+        self._bar.set_postfix_str(f"mAP {shown}", refresh=False)
+        line = f"{self._stage} {step}/{self._last} | validation mAP {shown}"
+        if usage:
+            line += " | usage " + ", ".join(f"{name} {share:.0%}" for name, share in usage.items())
+        self._say(line)
+        self._look_at(usage or {}, step)
+
+    def compiling(self, what: str) -> None:
+        """Says what is being compiled, which may take half a minute."""
+        self._bar.set_postfix_str(f"compiling {what}")
+        self._say(f"{self._stage}: compiling {what}")
 
     def resume(self, step: int) -> None:
         """To be called after an evaluation, so that its time does not count as that of steps."""
@@ -154,9 +189,13 @@ class StageLog:
         if self._examples is not None:
             self._examples.flush()
 
+    def _look_at(self, usage: Mapping[str, float], step: int) -> None:
+        if told := self._usage_watch.look(usage):
+            self._say(f"{self._stage}, step {step}: {told}")
+
     def _say(self, line: str) -> None:
         if self._lines:
-            self._bar.write(line, file=sys.stdout)
+            self._bar.write(folded(line), file=sys.stdout)
             sys.stdout.flush()
 
     def __enter__(self) -> Self:

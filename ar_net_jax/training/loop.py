@@ -70,7 +70,9 @@ def train(
     config = take_classes_for_run(config, workdir, names, where)
     given, config = config, settle_batch(config, workdir, len(train_split))
     begin(config, workdir, train_split, validation_split)
+    reporting = reporting or Reporting()
     if holds_model(model_dir):
+        reporting.say(f"{workdir}: this run is finished; there is nothing left to train")
         return model_dir
     if reporting is not None and reporting.lines and is_first():
         _tell_beforehand(config, given, train_split, validation_split)
@@ -83,7 +85,7 @@ def train(
             train_split=train_split,
             validation_split=validation_split,
             preemption=preemption,
-            reporting=reporting or Reporting(),
+            reporting=reporting,
             progress=progress,
         )
         for index, name in enumerate(config.stage_order):
@@ -93,6 +95,8 @@ def train(
             variables = load_model(stage_dir)[0]
             record = StageRecord.from_dict(json.loads((stage_dir / _STAGE_RECORD).read_text()))
             handed_on = record.handed_on
+            if name != config.stage_order[-1] and preemption.requested():
+                raise preemption.notice(f"stage '{name}' is finished")
     save_model(model_dir, variables, config.to_dict())
     return model_dir
 
@@ -120,7 +124,9 @@ def _finished_stage(
     """
     name = run.config.stage_order[index]
     stage_dir = run.workdir / "stages" / name
-    if not (stage_dir / _STAGE_RECORD).exists():
+    if (stage_dir / _STAGE_RECORD).exists():
+        run.reporting.say(f"{name}: finished before")
+    else:
         variables, record = run_stage(run, index, variables, handed_on)
         save_model(stage_dir, variables, run.config.to_dict())
         if is_first():

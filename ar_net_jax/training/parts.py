@@ -5,7 +5,9 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict
 
+from ar_net_jax.errors import first_few
 from ar_net_jax.experiment import Config
 from ar_net_jax.methods import MODEL, Method, StageConfig
 
@@ -42,6 +44,30 @@ def restore_partial(fresh: Tree, earlier: Tree | None) -> tuple[Tree, int]:
     known = earlier if isinstance(earlier, Mapping) else {}
     pairs = {name: restore_partial(value, known.get(name)) for name, value in fresh.items()}
     return {name: v for name, (v, _) in pairs.items()}, sum(n for _, n in pairs.values())
+
+
+def tell_taken(shapes: Tree, earlier: Tree, source: str) -> str | None:
+    """A line on what of a model does not start from another; None where all of it does.
+
+    Args:
+        shapes: of the model's variables, a tree of what has a shape.
+        earlier: variables of the other.
+        source: where these are from.
+    """
+    here, there = (flatten_dict(tree, sep="/") for tree in (shapes, earlier))
+    other = [
+        f"{name} (there {tuple(np.shape(there[name]))}, here {tuple(leaf.shape)})"
+        for name, leaf in here.items()
+        if name in there and np.shape(there[name]) != tuple(leaf.shape)
+    ]
+    missing = [name for name in here if name not in there]
+    if not other and not missing:
+        return None
+    taken = len(here) - len(other) - len(missing)
+    told = f"init_from {source}: {taken} of {len(here)} arrays taken over; anew start"
+    parts = [f"of another shape {first_few(other)}"] if other else []
+    parts += [f"not there {first_few(missing)}"] if missing else []
+    return f"{told}, {'; '.join(parts)}"
 
 
 def draw_missing(variables: Tree, draw: Callable[[jax.Array], Tree], key: jax.Array) -> Tree:

@@ -1,6 +1,7 @@
 """Throughput of a training, and the line that reports a step."""
 
 import datetime
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
@@ -10,6 +11,7 @@ import jax
 from ar_net_jax.training.nan_guard import NaNGuard
 
 Item = TypeVar("Item")
+_INDENT = "    "
 
 
 class Throughput:
@@ -103,13 +105,41 @@ def progress_line(
     fields.append(f"lr {values['learning_rate']:.3g}")
     if rates:
         left = datetime.timedelta(seconds=round(rates["seconds_left"]))
+        speed = f"{rates['frames_per_second']:.4g} frames/s"
+        if rates["frames_per_second"] != rates["frames_per_second_per_device"]:
+            speed += f" ({rates['frames_per_second_per_device']:.4g} a device)"
         fields += [
-            f"{rates['frames_per_second']:.4g} frames/s "
-            f"({rates['frames_per_second_per_device']:.4g} a device)",
+            speed,
             f"waiting for data {rates['data_wait']:.0%}",
             f"{left} left",
         ]
     return " | ".join(fields)
+
+
+def folded(line: str, width: int = 100) -> str:
+    """A line in several of at most `width`, the later ones indented; broken between its fields.
+
+    A single word that is longer, such as a path, is left whole.
+
+    >>> print(folded("joint 20/100 | loss 1.5 | usage skip 2 40%", width=24))
+    joint 20/100 | loss 1.5
+        | usage skip 2 40%
+    """
+    lines: list[str] = []
+    for number, field in enumerate(line.split(" | ")):
+        piece = f"| {field}" if number else field
+        if lines and len(lines[-1]) + 1 + len(piece) <= width:
+            lines[-1] += f" {piece}"
+        else:
+            lines += textwrap.wrap(
+                piece,
+                width,
+                initial_indent=_INDENT if lines else "",
+                subsequent_indent=_INDENT,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+    return "\n".join(lines)
 
 
 def _grouped(values: Mapping[str, float], prefix: str, form: str) -> list[str]:

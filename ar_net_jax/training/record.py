@@ -8,9 +8,10 @@ from typing import Any
 
 from etils import epath
 
+from ar_net_jax.config.differences import differences
 from ar_net_jax.data.classes import take_classes, tell_changes
 from ar_net_jax.data.source import VideoSource
-from ar_net_jax.errors import UserError
+from ar_net_jax.errors import UserError, first_few
 from ar_net_jax.experiment import Config
 from ar_net_jax.runtime.distributed import is_first, wait_for_all
 from ar_net_jax.runtime.storage import write_whole
@@ -21,6 +22,8 @@ _HOW_TO_READ = (
     *("source_dir", "data_dir", "num_threads", "num_workers"),
     *("max_bad_share", "max_missing_share"),
 )
+# Fields that change nothing in what is trained.
+_MAY_CHANGE = ("log_every", "checkpoint_every", "checkpoint_every_steps")
 _SAME_DATA = "give it the same data, or choose another --workdir"
 
 
@@ -60,22 +63,22 @@ def check_config(config: Config, workdir: epath.PathLike) -> None:
         raise UserError(
             f"{workdir} holds a run on other classes ({tell_changes(was, is_now)}); {_SAME_DATA}"
         )
-    for compared in (before, now):
-        # Of code, a change is a warning that reading the config gave.
-        del compared["code"], compared["class_names"]
-    # What an earlier version did not record cannot have changed.
+    # What an earlier version did not record cannot have changed. Of code, a change is a warning
+    # that reading the config gave.
     recorded = values.get("data", {}).keys()
-    groups = {"data": recorded - set(_HOW_TO_READ), "": before.keys() - {"data"}}
-    changed = sorted(
-        f"{group}.{name}" if group else name
-        for group, names in groups.items()
-        for name in names
-        if _field(before, group, name) != _field(now, group, name)
-    )
+    kept = recorded - set(_HOW_TO_READ)
+    for compared in (before, now):
+        compared["data"] = {n: value for n, value in compared["data"].items() if n in kept}
+        for name in ("code", "class_names", *_MAY_CHANGE):
+            del compared[name]
+    changed = [
+        f"{path} was {json.dumps(then)}, is {json.dumps(value)}"
+        for path, then, value in differences(before, now)
+    ]
     if changed:
         raise UserError(
-            f"{workdir} holds a run with another config (different: {', '.join(changed)}); choose "
-            "another --workdir, or remove that one to start over"
+            f"{workdir} holds a run with another config (different: {first_few(changed, 5)}); "
+            "choose another --workdir, or remove that one to start over"
         )
 
 
@@ -161,7 +164,3 @@ def _read(path: epath.Path | Path) -> dict[str, Any] | None:
         return None
     values: dict[str, Any] = json.loads(path.read_text())
     return values
-
-
-def _field(values: Mapping[str, Any], group: str, name: str) -> Any:
-    return (values[group] if group else values).get(name)

@@ -14,9 +14,11 @@ from ar_net_jax.data.splits import (
     with_absolute_paths,
 )
 from ar_net_jax.experiment import Config
+from ar_net_jax.inference.model import find_model
 from ar_net_jax.runtime.compilation import keep_compiled_programs
 from ar_net_jax.runtime.distributed import is_first
 from ar_net_jax.runtime.processes import first_process_first
+from ar_net_jax.runtime.run_lock import locked
 from ar_net_jax.runtime.storage import open_storage, write_whole
 from ar_net_jax.training.batch_size import settle_batch
 from ar_net_jax.training.log import Reporting
@@ -46,8 +48,8 @@ def run_training(
         The directory of the finished model.
 
     Raises:
-        UserError: the data has other classes than the config asks for; and as `prepare_data`,
-            `pretrained_variables` and `train`.
+        UserError: the data has other classes than the config asks for, or another process trains
+            there; and as `prepare_data`, `pretrained_variables` and `train`.
         Preempted: the machine is to be given up; the last step is saved.
     """
     workdir, progress = open_storage(workdir), progress and is_first()
@@ -58,16 +60,24 @@ def run_training(
     where = told_source(config.data)
     config = take_classes_for_run(config, workdir, list_classes(config.data, home), where)
     check_config(settle_batch(config, workdir, None), workdir)
-    if not (workdir / "checkpoints").exists():
-        pretrained_variables(config)  # An error shows before the data is prepared.
-    splits = ("train", "validation")
-    folder = first_process_first(
-        lambda: prepare_data(config.data, home, needed=splits, progress=progress), "prepare data"
-    )
-    train_split, validation = (VideoSource(folder, split) for split in splits)
-    if is_first() and not (workdir / "config.json").exists():
-        _write_parameters(config, workdir)
-    return train(config, workdir, train_split, validation, progress=progress, reporting=reporting)
+    lines = reporting is not None and reporting.lines
+    with locked(workdir, tell=lines):
+        if not (workdir / "checkpoints").exists():
+            # Errors show before the data is prepared.
+            pretrained_variables(config)
+            if config.init_from:
+                find_model(config.init_from)
+        splits = ("train", "validation")
+        folder = first_process_first(
+            lambda: prepare_data(config.data, home, needed=splits, progress=progress),
+            "prepare data",
+        )
+        train_split, validation = (VideoSource(folder, split) for split in splits)
+        if is_first() and not (workdir / "config.json").exists():
+            _write_parameters(config, workdir)
+        return train(
+            config, workdir, train_split, validation, progress=progress, reporting=reporting
+        )
 
 
 def _write_parameters(config: Config, workdir: epath.Path) -> None:

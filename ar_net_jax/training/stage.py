@@ -22,6 +22,7 @@ from ar_net_jax.training import parts
 from ar_net_jax.training.log import Reporting, StageLog
 from ar_net_jax.training.micro_batches import check_batch
 from ar_net_jax.training.program import StageProgram, build_program
+from ar_net_jax.training.progress import folded
 from ar_net_jax.training.stage_loop import DataOrder, Plan, Stage, StageLoop
 from ar_net_jax.training.state import Best, TrainState, state_shardings
 from ar_net_jax.training.validation import Validation
@@ -142,6 +143,11 @@ def _build_loop(
     validation = Validation(config, stage, run.validation_split, mesh)
     checkpoints = stack.enter_context(Checkpoints(run.workdir / "checkpoints" / name))
     resuming = checkpoints.latest_step() is not None
+    if index == 0 and earlier is not None and not resuming:
+        shapes = config.build_method().variable_shapes()
+        if told := parts.tell_taken(shapes, earlier, config.init_from):
+            run.reporting.say(folded(told))
+    run.reporting.say(f"{name}: compiling what draws its first variables")
     variables = starting_variables(config, index, earlier, mesh, resuming=resuming)
     program = build_program(
         config, index, variables["params"], mesh, stage=stage, steps_per_epoch=steps_per_epoch

@@ -9,7 +9,7 @@ import jax
 from jax.sharding import Mesh
 
 from ar_net_jax.checkpoints import Checkpoints
-from ar_net_jax.errors import Preempted, UserError
+from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config
 from ar_net_jax.runtime import mesh as devices
 from ar_net_jax.runtime.preemption import Interrupted, PreemptionHandler
@@ -140,6 +140,7 @@ class StageLoop:
         best: of the epochs evaluated so far.
         evaluated: False while an evaluation that is due after the last step is still to be made.
         guard: over the losses since the last report.
+        compiled_evaluation: whether an evaluation has been made, so that the next compiles nothing.
     """
 
     stage: Stage
@@ -151,6 +152,7 @@ class StageLoop:
     best: Best
     evaluated: bool
     guard: NaNGuard = dataclasses.field(default_factory=NaNGuard)
+    compiled_evaluation: bool = False
 
     def run(self) -> None:
         """Takes the steps that are left, and evaluates and saves where that is due.
@@ -186,6 +188,9 @@ class StageLoop:
     def _evaluate(self, step: int) -> float | None:
         """Evaluates, keeps the best; returns the mean score, None where it is not finite."""
         validation, interruptible = self.stage.validation, self.preemption.interruptible
+        if not self.compiled_evaluation:
+            self.log.compiling("the evaluation")
+            self.compiled_evaluation = True
         try:
             scores = validation.scores(self.state.variables, interruptible)
         except Interrupted:
@@ -193,7 +198,7 @@ class StageLoop:
             self._stop(step)
         best = self.best.update(scores, self.stage.plan.epoch(step), self.state.variables)
         self.best, self.evaluated = devices.replicate(best, self.stage.mesh), True
-        self.log.write_scores(step, scores)
+        self.log.write_scores(step, scores, validation.usage)
         score = sum(scores.values()) / len(scores)
         return score if math.isfinite(score) else None
 
@@ -215,9 +220,8 @@ class StageLoop:
         """Saves the step, and ends the run until the same command is given again."""
         self._save(step)
         self.checkpoints.wait()
-        raise Preempted(
-            f"told to stop; stage '{self.stage.name}' is saved at step {step} of "
-            f"{self.stage.plan.last_step}, and the same command goes on from there"
+        raise self.preemption.notice(
+            f"stage '{self.stage.name}' is saved at step {step} of {self.stage.plan.last_step}"
         )
 
     def _check_losses(self) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ar_net_jax.data.source import VideoSource
 from ar_net_jax.experiment import Config
+from ar_net_jax.runtime.run_lock import locked
 from ar_net_jax.training.log import Reporting
 from ar_net_jax.training.loop import train
 
@@ -34,11 +35,12 @@ class Training:
     def run(self, row: int = 0) -> None:
         """Trains, or goes on where an earlier call stopped; raises what `train` raises."""
         splits = (VideoSource(self.data_dir, name) for name in ("train", "validation"))
-        train(
-            self.config,
-            self.workdir,
-            *splits,
-            progress=self.progress,
-            reporting=Reporting(title=self.title, row=row),
-            until=self.until,
-        )
+        with locked(self.workdir, tell=False):
+            train(
+                self.config,
+                self.workdir,
+                *splits,
+                progress=self.progress,
+                reporting=Reporting(title=self.title, row=row),
+                until=self.until,
+            )

@@ -3,14 +3,15 @@
 `clu.metric_writers` would do for the scalars, but importing it imports TensorFlow.
 """
 
+import contextlib
 import io
 import json
 import logging
 import math
 import os
 import types
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO, Self
 
 import jax
 import numpy as np
@@ -21,6 +22,8 @@ from tensorboardX import record_writer
 from ar_net_jax.runtime.storage import is_remote, write_whole
 
 HISTORY = "metrics.jsonl"
+# A prefix by which tensorboardX finds our writer.
+_LOCAL = "disk"
 
 
 class StepLines:
@@ -94,9 +97,8 @@ class ScalarWriter:
         folder = epath.Path(workdir)
         self._lines = StepLines(folder / HISTORY, resume_step)
         purge_step = 0 if resume_step is None else resume_step + 1
-        self._events = tensorboardX.SummaryWriter(
-            os.fspath(folder), purge_step=purge_step, flush_secs=10
-        )
+        place = os.fspath(folder) if is_remote(folder) else f"{_LOCAL}:{os.fspath(folder)}"
+        self._events = tensorboardX.SummaryWriter(place, purge_step=purge_step, flush_secs=10)
 
     def write(self, step: int, scalars: Mapping[str, Any], *, stage: str = "") -> None:
         """Writes one line and one TensorBoard point per scalar.
@@ -206,7 +208,57 @@ class _BucketEventsFactory:
         """Does nothing: folders in a bucket need not be made."""
 
 
+class _LocalEvents:
+    """An event file on a disk, which may become full.
+
+    With tensorboardX's own writer the thread that writes would end with a traceback, and the
+    training wait for it for ever. What counts is in `metrics.jsonl`, whose writing says what to do.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._file: BinaryIO | None = open(path, "wb")
+
+    def write(self, data: bytes) -> None:
+        """Adds to the file."""
+        self._try(lambda file: file.write(data))
+
+    def flush(self) -> None:
+        """Hands what is pending to the operating system."""
+        self._try(lambda file: file.flush())
+
+    def close(self) -> None:
+        """Writes out what is pending."""
+        self._try(lambda file: file.close())
+
+    def _try(self, write: Callable[[BinaryIO], object]) -> None:
+        """Does something with the file; after the first failure, nothing any more."""
+        if self._file is None:
+            return
+        try:
+            write(self._file)
+        except OSError as error:
+            logging.warning("%s: TensorBoard's file ends here (%s)", self._path, error.strerror)
+            # What is pending fails once more, and then no more when the object goes.
+            with contextlib.suppress(OSError):
+                self._file.close()
+            self._file = None
+
+
+class _LocalEventsFactory:
+    """The factory through which tensorboardX opens event files on a disk."""
+
+    def open(self, path: str) -> _LocalEvents:
+        """The file of a path with the prefix."""
+        return _LocalEvents(path.removeprefix(f"{_LOCAL}:"))
+
+    def directory_check(self, path: str) -> None:
+        """Makes the folder."""
+        os.makedirs(path.removeprefix(f"{_LOCAL}:"), exist_ok=True)
+
+
 record_writer.register_writer_factory("gs", _BucketEventsFactory())
+record_writer.register_writer_factory(_LOCAL, _LocalEventsFactory())
 
 
 def _own_rows(column: jax.Array) -> np.ndarray:
