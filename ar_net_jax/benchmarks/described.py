@@ -62,10 +62,10 @@ def describe_benchmark(
     loaded = [(s.name, load_config(s.name, overrides)) for s in split_names(configs, None)]
     planned = []
     for spec, config in loaded:
-        choices = config.build_method().choices
+        method = config.build_method()
         # One choice leaves nothing to impose.
-        names = usages if usages and len(choices) > 1 else ("",)
-        shares = [read_usage(name, choices) if name else None for name in names]
+        names = usages if usages and len(method.choices) > 1 else ("",)
+        shares = [read_usage(name, method) if name else None for name in names]
         planned.append((spec, config, names, shares))
     rows = []
     for spec, config, names, shares in planned:

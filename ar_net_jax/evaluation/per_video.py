@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class VideoFigures:
 
 
 def figures_by_video(
-    method: Method, evaluation: Evaluation, videos: VideoSource, names: list[str]
+    method: Method[Any, Any], evaluation: Evaluation, videos: VideoSource, names: list[str]
 ) -> Iterator[VideoFigures]:
     """Figures of every video, in the order of the split.
 

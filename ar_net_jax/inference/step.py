@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
-from jax.typing import ArrayLike
 
 from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.costs.cost import total_gflops
@@ -242,7 +241,7 @@ def _predict_step(
     random_crops: bool,
     mesh: Mesh | None,
     plan: Plan | None,
-) -> Callable[[Any, Mapping[str, Array], ArrayLike, ArrayLike], Result]:
+) -> Callable[[Any, Mapping[str, Array], Any, Any], Result]:
     mesh = None if mesh is None or mesh.size == 1 else mesh
     infer = make_inference(
         kind(config),
@@ -253,9 +252,7 @@ def _predict_step(
         plan=plan,
     )
 
-    def step(
-        variables: Any, batch: Mapping[str, Array], seed: Array, cost_penalty: Array
-    ) -> Result:
+    def step(variables: Any, batch: Mapping[str, Array], seed: Any, cost_penalty: Any) -> Result:
         keys = example_keys(seed, jnp.zeros_like(batch["example_id"]), batch["example_id"])
         request = Request(batch["frames"], keys, forced_actions=batch.get("forced_actions"))
         return infer(variables, request, cost_penalty)

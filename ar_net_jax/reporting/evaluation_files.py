@@ -76,8 +76,8 @@ def write_evaluation(path: epath.Path, found: WorkdirEvaluation, details: Detail
     tables = {"classes": _class_rows(details.classes), "videos": _video_rows(found, names)}
     if confusion is not None:
         header = ["class / taken for", *names]
-        rows = ([name, *row] for name, row in zip(names, confusion, strict=True))
-        tables["confusion"] = [header, *rows]
+        taken_for = zip(names, confusion, strict=True)
+        tables["confusion"] = [header, *([name, *row] for name, row in taken_for)]
     written = {path.with_name(f"{path.stem}_{what}.csv"): rows for what, rows in tables.items()}
     for file, rows in written.items():
         write_output(file, _csv(rows))
