@@ -98,6 +98,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in (folder / "damaged" / "model" / "variables").rglob("*"):
         if path.is_file():
             path.write_bytes(b"")
+    # Where a lock is taken before the splits are looked at.
+    (folder / "run" / "data").mkdir()
     (folder / "empty").mkdir()
     (folder / "clip.txt").write_text("not a video")
     (folder / "latin.txt").write_bytes("Fußball\n".encode("latin-1"))
@@ -125,6 +127,7 @@ def _contents(folder: Path) -> dict[str, bytes | None]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
         for path in folder.rglob("*")
+        if path.name != ".lock"
     }
 
 

@@ -59,7 +59,7 @@ MODEL = {
     "skips": (1, 4),
     "policy": {"backbone": "resnet8_tiny", "resolution": 16, "hidden_size": 8},
 }
-FAST = re.compile(r"arnet (costs|convert|prepare)|--print-config|--list|arnet predict.* clip.mp4$")
+FAST = re.compile(r"arnet (costs|convert|prepare)|--print-config|arnet predict.* clip.mp4$")
 
 
 def _examples() -> Iterator[str]:

@@ -175,3 +175,10 @@ def test_a_config_file_that_cannot_be_read_is_named(
     path.write_text(text)
     with pytest.raises(UserError, match=message):
         load_config(str(path))
+
+
+@pytest.mark.parametrize("name", ["uniform", "lstm", "random_policy", "multi_scale"])
+def test_baselines_warm_up_unless_they_start_from_what_is_warm(name: str) -> None:
+    for config in ("demo", "video_folder"):
+        assert load_config(f"{config}:{name}").stage_order[0] == "warmup"
+    assert load_config(f"demo:warm_start,{name}").stage_order == ("joint",)

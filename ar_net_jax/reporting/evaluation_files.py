@@ -71,12 +71,11 @@ def write_evaluation(path: epath.Path, found: WorkdirEvaluation, details: Detail
     """
     names = _names(found)
     by_class = [dataclasses.asdict(one) for one in details.classes]
-    confusion = None if details.confusion is None else details.confusion.tolist()
-    write_json(path, {**found.to_json(), "by_class": by_class, "confusion": confusion})
+    write_json(path, {**found.to_json(), "by_class": by_class})
     tables = {"classes": _class_rows(details.classes), "videos": _video_rows(found, names)}
-    if confusion is not None:
+    if details.confusion is not None:
         header = ["class / taken for", *names]
-        taken_for = zip(names, confusion, strict=True)
+        taken_for = zip(names, details.confusion.tolist(), strict=True)
         tables["confusion"] = [header, *([name, *row] for name, row in taken_for)]
     written = {path.with_name(f"{path.stem}_{what}.csv"): rows for what, rows in tables.items()}
     for file, rows in written.items():
