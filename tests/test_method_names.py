@@ -17,7 +17,7 @@ SETUPS = (
     "recipes/building.py",
     "recipes/other_methods.py",
     "recipes/paper.py",
-    "demo/run.py",
+    "demo/plan.py",
     "modules/multi_backbone.py",
     "modules/policy.py",
 )

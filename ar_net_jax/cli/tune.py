@@ -46,10 +46,10 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     from ar_net_jax.benchmarks.entries import fresh_variables
     from ar_net_jax.benchmarks.run import choose_settings
     from ar_net_jax.benchmarks.tune import tune
+    from ar_net_jax.benchmarks.tuning_report import print_tuning
     from ar_net_jax.experiment import apply_overrides, load_config
     from ar_net_jax.inference.model import check_variables, load_config_and_variables
     from ar_net_jax.inference.plans import keep_plan
-    from ar_net_jax.reporting.tuning import print_tuning
     from ar_net_jax.runtime.storage import check_output
 
     load_method(flags)
