@@ -18,6 +18,7 @@ SETUPS = (
     "recipes/other_methods.py",
     "recipes/paper.py",
     "demo/plan.py",
+    "demo/run.py",
     "modules/multi_backbone.py",
     "modules/policy.py",
 )
