@@ -59,7 +59,7 @@ def test_sizes_follow_from_what_a_chunk_costs() -> None:
 
 def test_traffic_of_resnet_50_is_what_is_known_of_it() -> None:
     """torchvision: 25,557,032 parameters, of which 2,049,000 are the classifier's."""
-    found = count_traffic("resnet50", 224)
+    found = count_traffic("resnet50", 224, "same")
     assert found.weights == 25_557_032 - 2_049_000
     # 53 convolutions, whose outputs are given as 11.1 million numbers.
     assert found.operations == 53 and found.outputs == pytest.approx(11.1e6, rel=0.01)
@@ -67,7 +67,7 @@ def test_traffic_of_resnet_50_is_what_is_known_of_it() -> None:
 
 def test_sizes_of_accelerators_follow_from_the_roofline() -> None:
     """ResNet-50: 94 MB of weights and 53 x 4 MB, eight times, are as much as 28 frames' traffic."""
-    found = count_traffic("resnet50", 224)
+    found = count_traffic("resnet50", 224, "same")
     fixed, frame = 4 * found.weights + 53 * 4e6, 4 * 2 * found.outputs
     (large, small) = roofline_chunks(found, "bfloat16")
     assert large / 2 < 8 * fixed / frame <= large == 32 and small == 8

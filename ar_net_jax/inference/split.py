@@ -235,11 +235,8 @@ def _connect(stages: Sequence[Stage], jaxpr: Jaxpr) -> None:
             )
             needed |= {var for var in places if isinstance(var, Var)}
         made = {var for equation in stage.equations for var in equation.outvars}
-        read = {
-            var for equation in stage.equations for var in equation.invars if isinstance(var, Var)
-        }
         stage.outputs = sorted(needed & made, key=_place(stage.equations))
-        stage.inputs = [var for var in dict.fromkeys(_reads(stage.equations)) if var in read - made]
+        stage.inputs = [var for var in dict.fromkeys(_reads(stage.equations)) if var not in made]
         needed = (needed - made) | set(stage.inputs)
 
 
