@@ -51,6 +51,8 @@ BAD = {
     "demo --quiet --workdir=gs://bucket/run": "--workdir: gs://bucket/run is in a bucket",
     "demo --quiet --workdir=clip.txt": "clip.txt",
     "costs --config=demo --json=no/x.json": "there is no folder no",
+    "doctor --json=no/x.json": "there is no folder no",
+    "tune --config=dmeo": "did you mean 'demo'?",
     # Models.
     "evaluate --workdir=empty": "no finished model here",
     "evaluate --workdir=damaged": "damaged and cannot be read",

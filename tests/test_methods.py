@@ -235,7 +235,7 @@ def test_heads_are_the_linear_layers(method: Method) -> None:
     linear = set()
 
     def walk(tree: Mapping[str, Any], path: tuple[str, ...]) -> None:
-        if set(tree) == {"kernel", "bias"} and len(tree["kernel"].shape) == 2:
+        if set(tree) == {"kernel", "bias"} and len(tree["kernel"].shape) in (2, 3):
             linear.add(path)
         for name, value in tree.items():
             if isinstance(value, Mapping) and name != "backbone":
