@@ -211,7 +211,7 @@ def _drawn(tree: object, rng: np.random.Generator) -> object:
 
 def test_piped_tables_are_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
     """As wide as they are, where 80 columns do not hold them."""
-    main(["costs", "--config=activitynet:efficientnet"])
+    main(["costs", "--config=demo"])
     lines = capsys.readouterr().out.splitlines()
     assert max(len(line.rstrip()) for line in lines) > 80
     assert not [line for line in lines if "…" in line]

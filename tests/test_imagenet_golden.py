@@ -41,7 +41,14 @@ def test_every_imagenet_architecture_has_a_golden_value() -> None:
     assert {case.key for case in imagenet.GOLDEN} == set(_golden())
 
 
-@pytest.mark.parametrize("case", imagenet.GOLDEN, ids=lambda case: case.key)
+LARGE = ("efficientnet_b3", "efficientnet_b4", "efficientnet_b5")
+CASES = [
+    pytest.param(case, id=case.key, marks=[pytest.mark.slow] * (case.backbone in LARGE))
+    for case in imagenet.GOLDEN
+]
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_imported_weights_give_the_golden_features(case: imagenet.Case) -> None:
     _assert_close(_features(case, imagenet.frames(64, 64)), _golden()[case.key])
 

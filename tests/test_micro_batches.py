@@ -107,7 +107,12 @@ def _assert_close(found: Any, expected: Any, scale: float = 1e-5) -> None:
 @pytest.mark.usefixtures("evaluation_batch_norm")
 @pytest.mark.parametrize(
     "name, norm",
-    [("joint", "squared"), ("joint", "euclidean"), ("warmup", "squared"), ("routed", "squared")],
+    [
+        ("joint", "squared"),
+        pytest.param("joint", "euclidean", marks=pytest.mark.slow),
+        ("warmup", "squared"),
+        pytest.param("routed", "squared", marks=pytest.mark.slow),
+    ],
 )
 def test_micro_batches_give_the_gradient_of_the_whole_batch(name: str, norm: str) -> None:
     # A heavy eq. 11, which is not a mean over videos: parts by themselves would get it wrong.

@@ -79,6 +79,7 @@ def test_one_backbone_computes_what_pytorch_does(name: str, method: str) -> None
     _assert_near(prediction.logits, _stored(method))
 
 
+@pytest.mark.slow
 def test_multi_scale_and_random_policy_compute_what_pytorch_does() -> None:
     (multi, variables), (random, others) = map(_import_small, ("multi_scale", "random_policy"))
     assert (multi.method, random.method) == ("multi_scale", "random_policy")
