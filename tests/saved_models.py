@@ -1,4 +1,4 @@
-"""Small models with random weights, saved as a training saves them."""
+"""Small models with random weights, saved as a training saves them, and videos of noise."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from ar_net_jax.checkpoints import save_model
+from ar_net_jax.data.embedded.builder import write_video
 from ar_net_jax.experiment import Config
 
 AR_NET = {
@@ -16,6 +17,12 @@ AR_NET = {
     "policy": {"backbone": "resnet8_tiny", "resolution": 16, "hidden_size": 8},
 }
 UNIFORM = {"num_classes": 4, "resolution": 24, "backbone": "resnet8_tiny"}
+
+
+def write_noise(path: Path, num_frames: int, fps: int) -> None:
+    """A video of 40 x 32 pixels, every one of them drawn."""
+    frames = np.random.default_rng(0).integers(0, 256, (num_frames, 32, 40, 3), np.uint8)
+    write_video(path, frames, fps=fps, crf=30)
 
 
 def save_random_model(

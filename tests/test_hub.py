@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 import safetensors.numpy
+import saved_models
 import yaml
 from hub_stand_in import TOKEN, Hub, running_hub
 from safetensors import safe_open
@@ -27,13 +28,7 @@ from ar_net_jax.weights.hub import parse_address
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ("a b", "```<script>", "c", "d")
 CONFIG = {
-    "model": {
-        "num_classes": 4,
-        "resolutions": (24, 16),
-        "backbones": ("resnet8_tiny",),
-        "skips": (1,),
-        "policy": {"backbone": "resnet8_tiny", "resolution": 16, "hidden_size": 8},
-    },
+    "model": saved_models.AR_NET | {"skips": (1,)},
     "data": {"name": "embedded", "num_frames": 4, "data_dir": "/secret/place"},
     "class_names": CLASSES,
 }

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import saved_models
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,13 +34,7 @@ from ar_net_jax.ops.routing import expected_trips, run_selected
 CONFIG = Config.from_dict(
     {
         "method": "ar_net",
-        "model": {
-            "num_classes": 4,
-            "resolutions": (24, 16),
-            "backbones": ("resnet8_tiny",),
-            "skips": (1,),
-            "policy": {"backbone": "resnet8_tiny", "resolution": 16, "hidden_size": 8},
-        },
+        "model": saved_models.AR_NET | {"skips": (1,)},
         "data": {"num_frames": 4},
     }
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from saved_models import AR_NET, UNIFORM, save_random_model
+from saved_models import AR_NET, UNIFORM, save_random_model, write_noise
 
 from ar_net_jax.checkpoints import load_model, save_model
 from ar_net_jax.cli.main import main
@@ -30,8 +30,7 @@ FPS = 8
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("video") / "clip.mp4"
-    frames = np.random.default_rng(0).integers(0, 256, (32, 32, 40, 3), np.uint8)
-    write_video(path, frames, fps=FPS, crf=30)
+    write_noise(path, 32, FPS)
     return path
 
 

@@ -11,11 +11,10 @@ import av
 import numpy as np
 import pytest
 import rich.console
-from saved_models import AR_NET, UNIFORM, save_random_model
+from saved_models import AR_NET, UNIFORM, save_random_model, write_noise
 from stream_server import free_port, serving
 
 from ar_net_jax.cli.main import main
-from ar_net_jax.data.embedded.builder import write_video
 from ar_net_jax.data.feed import FeedFrame, Lost
 from ar_net_jax.inference.model import load
 from ar_net_jax.inference.predict import PredictedVideo, Windowing, predict_videos
@@ -30,8 +29,7 @@ NAMES = ["a", "b", "c", "d"]
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six seconds."""
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
-    frames = np.random.default_rng(0).integers(0, 256, (48, 32, 40, 3), np.uint8)
-    write_video(path, frames, fps=FPS, crf=30)
+    write_noise(path, 48, FPS)
     return path
 
 

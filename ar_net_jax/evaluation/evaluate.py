@@ -138,14 +138,9 @@ def evaluate_model(
     variables = replicate(variables, mesh)
     first: list[Batch] = []
     imposed = batches if forced_actions is None else _impose(batches, forced_actions)
-    watched = _keep_first(imposed, first)
+    scores = functools.partial(class_probabilities, config)
     predictions, executed = predict_split(
-        predict,
-        variables,
-        watched,
-        len(split),
-        mesh,
-        to_scores=functools.partial(class_probabilities, config),
+        predict, variables, _keep_first(imposed, first), len(split), mesh, to_scores=scores
     )
     resident = put_batch(first[0], mesh)
     gflops = total_gflops(method.networks(), predictions.calls, config.model.gflops_convention)

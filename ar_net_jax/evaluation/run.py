@@ -118,21 +118,13 @@ def evaluate_workdir(
         chunks=chunks,
         classes=classes,
     )
-    home = embedded_nearby(config.data, beside) or data_home(config.data, beside)
-    where = told_source(config.data)
-    # Before anything is decoded.
-    check_classes(list_classes(config.data, home), config, where, classes)
-    folder = first_process_first(
-        lambda: prepare_data(config.data, home, needed=[split], progress=progress and is_first()),
-        "prepare data",
-    )
-    videos = match_classes(VideoSource(folder, split), config, where, classes)
-    rows = []
+    videos = _prepared_videos(config, split, beside, classes, progress and is_first())
     if progress and is_first():
         tell_compiling(
             f"{method.title} for {config.data.eval_batch_size} videos of {config.data.num_frames} "
             "frames at once"
         )
+    rows = []
     first: Evaluation | None = None
     for penalty in cost_penalties:
         found = evaluate_model(
@@ -161,3 +153,25 @@ def evaluate_workdir(
         if routing == "masked"
         else describe_plan(method, measured, chunks, alone=jax.device_count() == 1),
     )
+
+
+def _prepared_videos(
+    config: Config, split: str, beside: epath.Path, classes: Matching, progress: bool
+) -> VideoSource:
+    """A split of the config's data set, prepared if need be, its classes numbered as the model's.
+
+    Args:
+        config: of the model, its data's paths absolute.
+        split: which.
+        beside: the folder in which the data is prepared where the config names none.
+        classes: how they are found; see `match_classes`.
+        progress: whether to show a bar.
+    """
+    home = embedded_nearby(config.data, beside) or data_home(config.data, beside)
+    where = told_source(config.data)
+    # Before anything is decoded.
+    check_classes(list_classes(config.data, home), config, where, classes)
+    folder = first_process_first(
+        lambda: prepare_data(config.data, home, needed=[split], progress=progress), "prepare data"
+    )
+    return match_classes(VideoSource(folder, split), config, where, classes)
