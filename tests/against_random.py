@@ -16,7 +16,7 @@ from ar_net_jax.data.splits import prepare_data
 from ar_net_jax.evaluation.metrics import mean_average_precision
 from ar_net_jax.evaluation.split import split_batches
 from ar_net_jax.experiment import Config, load_config
-from ar_net_jax.inference.model import load_config_and_variables
+from ar_net_jax.inference.model import load_variables
 from ar_net_jax.inference.step import Request, make_inference
 from ar_net_jax.ops.rng import example_keys
 from ar_net_jax.runtime.mesh import make_mesh
@@ -53,7 +53,8 @@ def train_stages(
         how.append(f"--config.init_from={start}")
     config = load_config(f"demo:{method}", how)
     train(config, workdir, splits["train"], splits["validation"], progress=False)
-    return load_config_and_variables(workdir)
+    # A separate stage leaves the heads that it trained with, which the config's model has not.
+    return config, load_variables(workdir)
 
 
 def save_modules(

@@ -199,7 +199,7 @@ def _read(
     return config, variables, _find_split(config, folder, split, classes)
 
 
-def fresh_variables(method: Method[Any, Any]) -> Any:
+def fresh_variables(method: Method[Any, Any], stage: Any = None) -> Any:
     """Variables for which speed is as of trained ones: kernels by He's rule, BatchNorms neutral.
 
     Drawn on the host, because compiling a model's own initialisation takes longer on a CPU than
@@ -207,7 +207,11 @@ def fresh_variables(method: Method[Any, Any]) -> Any:
 
     Args:
         method: of the model, under its configuration.
+        stage: that is to be trained, which may need temporary classifiers; None for inference.
     """
+    shapes = method.variable_shapes()
+    if stage is not None:
+        shapes = jax.eval_shape(lambda key: method.initial_variables(key, stage), jax.random.key(0))
     rng = np.random.default_rng(0)
 
     def draw(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -217,7 +221,7 @@ def fresh_variables(method: Method[Any, Any]) -> Any:
         drawn: np.ndarray = scale * rng.standard_normal(leaf.shape, np.float32)
         return drawn.astype(leaf.dtype)
 
-    return jax.tree_util.tree_map_with_path(draw, method.variable_shapes())
+    return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 def _find_split(

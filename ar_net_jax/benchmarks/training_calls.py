@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from ar_net_jax.benchmarks.entries import fresh_variables
 from ar_net_jax.benchmarks.torch_baseline import import_torch
 from ar_net_jax.benchmarks.usage import impose_usage, read_usage
 from ar_net_jax.errors import UserError
@@ -53,7 +54,7 @@ def stage_calls(config: Config, usage: str, seed: int = 0) -> list[StepCall]:
     Args:
         config: the run; weights and frames are random.
         usage: as `arnet benchmark --usage`.
-        seed: of weights, frames and the order of actions.
+        seed: of frames and the order of actions.
     """
     mesh = devices.make_mesh()
     check_batch(config, mesh)
@@ -65,19 +66,14 @@ def stage_calls(config: Config, usage: str, seed: int = 0) -> list[StepCall]:
             changed = dataclasses.replace(config, stages={**config.stages, name: stage})
             planned.append((name, form, len(forms), changed, index, batch))
     return [
-        StepCall(name, form, forms, _stage_call(changed, index, mesh, batch, seed))
+        StepCall(name, form, forms, _stage_call(changed, index, mesh, batch))
         for name, form, forms, changed, index, batch in planned
     ]
 
 
-def _stage_call(
-    config: Config, index: int, mesh: Mesh, batch: dict[str, np.ndarray], seed: int
-) -> Call:
+def _stage_call(config: Config, index: int, mesh: Mesh, batch: dict[str, np.ndarray]) -> Call:
     stage = config.stages[config.stage_order[index]]
-    variables = jax.jit(
-        lambda key: config.build_method().initial_variables(key, stage),
-        out_shardings=devices.replicated(mesh),
-    )(jax.random.key(seed))
+    variables = devices.replicate(fresh_variables(config.build_method(), stage), mesh)
     program = build_program(config, index, variables["params"], mesh)
     state = TrainState.create(variables, program.optimizer)
     shard = config.optimizer.shard_state

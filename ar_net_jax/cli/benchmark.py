@@ -16,7 +16,12 @@ against GFLOPs) and curve_time.png (mAP against measured time).
 --topology compiles for one TPU chip that need not be here, and gives bounds in place of
 measurements, with the saving to be expected, in topology.json.
 
+--suite=device measures a borrowed accelerator within --budget, in order of importance: agreement
+with a CPU's logits, AR-Net beside Uniform by batch and precision, PyTorch, training steps, chunks,
+the other methods. device.json and device.md are whole after every step. A CPU gets a short form.
+
 Examples:
+  arnet benchmark --suite=device --budget=8m
   arnet benchmark --configs=activitynet --usage=half --usage=quarter --config.model.dtype=float32
   arnet benchmark --checkpoints=arnet_demo/ar_net,arnet_demo/uniform --batch=8
   arnet benchmark --configs=demo,demo:multi_scale --usage=.3,.1,.3,.3,0,0 --quick
@@ -85,6 +90,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--output", default="arnet_benchmark", metavar="DIR", help="default: %(default)s"
     )
     parser.add_argument("--quick", action="store_true", help="few calls: to see that it runs")
+    parser.add_argument(
+        "--suite", choices=("device",), help="measure all that a paper would ask of this device"
+    )
+    parser.add_argument(
+        "--budget", default="8m", metavar="8m", help="time for --suite (default: %(default)s)"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     add_topology_flag(
         parser, "time nothing, but compile routed inference for one such chip and print its bounds"
@@ -100,6 +111,9 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
 
     wanted = wanted_slice(flags)
     load_method(flags)
+    if flags.suite:
+        _measure_device(flags, overrides)
+        return
     if flags.num_frames is not None and flags.num_frames < 1:
         raise UserError(f"--num-frames: must be at least 1, got {flags.num_frames}")
     if wanted is not None:
@@ -128,6 +142,26 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     print_benchmark(found)
     files = write_benchmark(Path(flags.output), found)
     print(f"results: {', '.join(f'{flags.output}/{name}' for name in files)}")
+
+
+def _measure_device(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
+    """The suite in place of single models."""
+    if flags.checkpoints or flags.topology or flags.usage or flags.chunks or flags.batch:
+        raise UserError(
+            "--suite=device: chooses models, usages, batches and chunks itself; leave out "
+            "--checkpoints, --topology, --usage, --chunks and --batch"
+        )
+    from ar_net_jax.benchmarks.suite.run import FILES, run_suite
+    from ar_net_jax.benchmarks.suite.settings import choose_suite, read_budget
+    from ar_net_jax.experiment import load_config
+
+    budget = read_budget(flags.budget)
+    settings = choose_suite(flags.configs, tuple(overrides), quick=flags.quick)
+    load_config(settings.spec(), settings.overrides)
+    folder = Path(flags.output)
+    run_suite(settings, budget, folder)
+    print((folder / FILES[1]).read_text())
+    print(f"results: {', '.join(f'{flags.output}/{name}' for name in FILES)}")
 
 
 def _describe(flags: argparse.Namespace, overrides: Sequence[str], wanted: "Slice") -> None:

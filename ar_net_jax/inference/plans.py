@@ -133,17 +133,20 @@ def describe_plan(
 class Plans:
     """The plans of several models, each looked up once."""
 
-    def __init__(self, choice: str = NONE) -> None:
+    def __init__(self, choice: str | Plan = NONE) -> None:
         """Nothing is looked up yet.
 
         Args:
-            choice: as for `find_plan`.
+            choice: as for `find_plan`; or a plan, which goes to the models that it was measured
+                for.
         """
         self._choice = choice
         self._found: dict[tuple[str, ModelConfig], Plan | None] = {}
 
     def of(self, method: Method[Any, Any]) -> Plan | None:
         """A model's plan; raises as `find_plan`."""
+        if isinstance(self._choice, Plan):
+            return self._choice if self._choice.key == PlanKey.of(method) else None
         model = (method.name, method.config)
         if model not in self._found:
             self._found[model] = find_plan(method, self._choice)
