@@ -54,7 +54,10 @@ TRIALS = {
     "liteeval": Trial({"joint": 24}, {"warmup": 16}, (MAIN, "coarse")),
     "listentolook": Trial({"joint": 8, "finetune": 2}, {"warmup": 16}, (MAIN, "preview")),
     "adaframe": Trial(
-        {"random": 8, "joint": 16}, {"warmup": 16}, (MAIN, "memory"), frozen=((MAIN,), ("memory",))
+        {"random": 8, "joint": 16},
+        {"warmup": 16},
+        (MAIN, "memory"),
+        frozen=((MAIN, "backbone"), ("memory", "backbone")),
     ),
     "multi_agent": Trial({"joint": 24}, {"warmup": 8}, frozen=((MAIN, "backbone"),)),
     "adafocus_v2": Trial({"train": 40}),

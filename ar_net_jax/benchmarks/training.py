@@ -76,6 +76,7 @@ def benchmark_training(
     usage: str = "half",
     repetitions: int = 5,
     *,
+    stages: Sequence[str] = (),
     steps: bool = True,
     pipeline: bool = True,
     peak_tflops: float | None = None,
@@ -88,6 +89,7 @@ def benchmark_training(
         config: the run.
         usage: of the choices where decisions are settled, see `read_usage`.
         repetitions: rounds.
+        stages: names of those whose steps are measured; all by default.
         steps: whether to measure the steps.
         pipeline: whether to measure the input pipeline.
         peak_tflops: of all devices together.
@@ -102,8 +104,8 @@ def benchmark_training(
     if steps:
         # First, because what is missing shows here, and our own steps take minutes to compile.
         others = torch_step_calls(config) if against_torch else []
-        tell_compiling(f"the training steps of {', '.join(config.stage_order)}")
-        calls = [*stage_calls(config, usage), *others]
+        tell_compiling(f"the training steps of {', '.join(stages or config.stage_order)}")
+        calls = [*stage_calls(config, usage, stages=stages), *others]
         seconds = time_interleaved(
             {i: step.call for i, step in enumerate(calls)},
             repetitions,

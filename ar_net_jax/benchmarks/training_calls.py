@@ -1,6 +1,7 @@
 """Training steps as calls that can be timed: of each stage, and the same work in PyTorch."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -45,7 +46,9 @@ class StepCall:
         return f"{self.stage}, {self.form}" if self.forms > 1 else self.stage
 
 
-def stage_calls(config: Config, usage: str, seed: int = 0) -> list[StepCall]:
+def stage_calls(
+    config: Config, usage: str, seed: int = 0, stages: Sequence[str] = ()
+) -> list[StepCall]:
     """A call that takes a training step, for every stage; compiled and warmed up.
 
     A stage whose decisions are settled comes in the masked and in the routed form, under an
@@ -55,11 +58,14 @@ def stage_calls(config: Config, usage: str, seed: int = 0) -> list[StepCall]:
         config: the run; weights and frames are random.
         usage: as `arnet benchmark --usage`.
         seed: of frames and the order of actions.
+        stages: names of those that are wanted; all by default.
     """
     mesh = devices.make_mesh()
     check_batch(config, mesh)
     planned = []
     for index, name in enumerate(config.stage_order):
+        if stages and name not in stages:
+            continue
         forms = config.build_method().training_forms(config.stages[name])
         batch = _batch(config, seed, usage if len(forms) > 1 else None)
         for form, stage in forms.items():

@@ -6,7 +6,9 @@ two, cut out of the traced program; then the whole in both forms, where time is 
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from typing import Any
 
 import jax
@@ -24,14 +26,18 @@ from ar_net_jax.inference.step import Request, inference_function, make_inferenc
 from ar_net_jax.methods import Method
 from ar_net_jax.ops.rng import example_keys
 from ar_net_jax.ops.routing import Chunks
+from ar_net_jax.runtime.machine import cpu_cores
 from ar_net_jax.runtime.timing import Call, time_interleaved, wait
 
 # Calls of one chunk; and of a whole, which takes longer.
 _ROUNDS, _WHOLE_ROUNDS = 7, 5
 # The other form has to be faster by so much than the loop, which is one program.
 _LEAST_GAIN = 0.01
-# Sizes go up to so many times the largest of the usual ones.
-_BEYOND = 2
+# Sizes go up to so many times the largest of the usual ones, and on an accelerator down to this
+# one: fewer frames take as long there.
+_BEYOND, _LEAST_ELSEWHERE = 2, 8
+# Of the time that is left, for compiling other sizes than the usual ones.
+_COMPILING = 0.6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,11 +105,12 @@ def tune(
 
 def _candidates(method: Method[Any, Any], frames: int) -> dict[str, Chunks]:
     """By network the powers of two that are tried, descending."""
-    usual = plan_chunks(method.networks(), jax.default_backend(), dtype=method.config.dtype)
+    platform = jax.default_backend()
+    usual = plan_chunks(method.networks(), platform, dtype=method.config.dtype)
+    least = 1 if platform == "cpu" else min(_LEAST_ELSEWHERE, frames)
+    powers = [1 << k for k in reversed(range(20))]
     return {
-        name: tuple(
-            1 << k for k in reversed(range(20)) if 1 << k <= min(_BEYOND * sizes[0], frames)
-        )
+        name: tuple(s for s in powers if least <= s <= min(_BEYOND * sizes[0], frames))
         for name, sizes in usual.items()
     }
 
@@ -146,11 +153,16 @@ class _Chunks:
                 ),
                 key=lambda each: each[:2],
             )
+            chunks = [
+                (each, place, size in usual[each.told.network]) for _, size, place, each in wanted
+            ]
+            _compile_chunks(chunks, deadline)
             for _, size, place, loops in tqdm.tqdm(
                 wanted, "chunks", disable=not (progress and wanted)
             ):
                 name = loops.told.network
-                if size not in usual[name] and time.monotonic() > deadline:
+                late = time.monotonic() > deadline or place not in loops.steps
+                if late and size not in usual[name]:
                     left_out.append((name, size))
                     continue
                 found.setdefault(name, {})[size] = _time_chunk(loops, place, values)
@@ -176,9 +188,27 @@ class _Chunks:
         return _time_forms({"loop": lambda _: loop(*self._args), "buckets": buckets})
 
 
+def _compile_chunks(chunks: Sequence[tuple[RoutedLoops, int, bool]], deadline: float) -> None:
+    """Compiles chunks side by side, before anything is timed.
+
+    Args:
+        chunks: a network's loops, the place of a size, and whether it must be had.
+        deadline: of all measurements; compiling others than those may take a part of the time.
+    """
+    started = time.monotonic()
+    enough = started + _COMPILING * (deadline - started)
+    with ThreadPoolExecutor(cpu_cores()) as pool:
+        needed = [pool.submit(loops.compile_step, place) for loops, place, must in chunks if must]
+        others = [pool.submit(loops.compile_step, p) for loops, p, must in chunks if not must]
+        for each in needed:
+            each.result()
+        wait_for(others, timeout=max(0.0, enough - time.monotonic()))
+        for each in others:
+            each.cancel()
+
+
 def _time_chunk(loops: RoutedLoops, place: int, values: Mapping[Any, Any]) -> float:
     """Seconds of one chunk of a network."""
-    loops.compile_step(place)
     # A chunk gives up the array of results that it gets, and others need the first.
     state = [jnp.array(each, copy=True) for each in loops.first_state(values)]
 

@@ -11,6 +11,7 @@ networks with loops, and one for each network and size of chunk.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ from jax.core import ShapedArray
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun
 
 from ar_net_jax.ops.routing import RoutedCount
+from ar_net_jax.runtime.machine import cpu_cores
 
 Program = Callable[..., Sequence[Any]]
 Trips = Mapping[int, int]
@@ -116,12 +118,14 @@ class SplitProgram:
         return len(self.stages) + sum(len(loops.loops) for loops in self.networks)
 
     def compile(self) -> "SplitProgram":
-        """Compiles all that any decision may need; returns itself."""
-        for stage in self.stages:
-            self.compile_stage(stage)
-            for loops in stage.networks:
-                for index in range(len(loops.loops)):
-                    loops.compile_step(index)
+        """Compiles all that any decision may need, one program a core; returns itself."""
+        with ThreadPoolExecutor(cpu_cores()) as pool:
+            pending = [pool.submit(self.compile_stage, stage) for stage in self.stages]
+            for loops in self.networks:
+                places = range(len(loops.loops))
+                pending += [pool.submit(loops.compile_step, place) for place in places]
+            for each in pending:
+                each.result()
         return self
 
     def compile_stage(self, stage: Stage) -> None:

@@ -84,6 +84,21 @@ def _speed(rows: Sequence[Row]) -> str:
     return aligned_table(header, cells)
 
 
+def _parts(rows: Sequence[Row]) -> str:
+    header = ["Model", "Part", "ms", "p95"]
+    return aligned_table(
+        header,
+        [
+            [
+                row["model"],
+                row["part"],
+                *(f"{1e3 * row['latency'][key]:.3g}" for key in ("p50", "p95")),
+            ]
+            for row in rows
+        ],
+    )
+
+
 def _torch(rows: Sequence[Row]) -> str:
     header = ["PyTorch", "ms", "Uniform's ms", "Uniform / PyTorch"]
     return aligned_table(
@@ -140,6 +155,7 @@ def _chunks(rows: Sequence[Row]) -> str:
 _TABLES = {
     "agreement": ("Agreement with a CPU's float32 logits", _agreement),
     "speed": ("Inference; time and GFLOPs as shares of Uniform's, decisions imposed", _speed),
+    "parts": ("AR-Net's parts, each by itself", _parts),
     "torch": ("Uniform beside PyTorch on the same frames", _torch),
     "training": ("Training steps", _training),
     "chunks": ("Chunks", _chunks),

@@ -114,6 +114,27 @@ def _call(program: Program, request: Request) -> Call:
     return lambda _: program.call(request)
 
 
+def time_parts(entry: Entry, programs: Programs, batch: int, rounds: int) -> dict[str, Latency]:
+    """Times the networks of a model that chooses, each by itself in the routed form.
+
+    Args:
+        entry: from `entries_of`, with decisions that are imposed.
+        programs: whose sizes of chunk are taken.
+        batch: videos.
+        rounds: in which each is called once.
+
+    Returns:
+        By the part's name.
+    """
+    forced = entry.forced_actions(batch, seed=0)
+    frames = _Noise(batch).of(entry.num_frames, entry.method.image_size)
+    request = programs.request(entry, frames, forced, 0, alone=True)
+    variables = programs.variables(entry, alone=True)
+    calls = programs.parts.calls(entry, "routed", variables, [request], [np.asarray(forced)])
+    seconds = time_interleaved(calls, rounds, warm_up=True)
+    return {name: summarise(taken) for name, taken in seconds.items()}
+
+
 class _Noise:
     """Clips of noise, drawn once for each shape."""
 

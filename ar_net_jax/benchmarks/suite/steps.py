@@ -11,7 +11,7 @@ from ar_net_jax.benchmarks.programs import Programs
 from ar_net_jax.benchmarks.suite.agreement import measure_agreement
 from ar_net_jax.benchmarks.suite.peaks import peak_tflops
 from ar_net_jax.benchmarks.suite.settings import SuiteSettings
-from ar_net_jax.benchmarks.suite.speed import entries_of, time_entries
+from ar_net_jax.benchmarks.suite.speed import entries_of, time_entries, time_parts
 from ar_net_jax.benchmarks.torch_baseline import torch_forward_calls
 from ar_net_jax.benchmarks.training import benchmark_training
 from ar_net_jax.benchmarks.tune import tune
@@ -19,7 +19,8 @@ from ar_net_jax.experiment import load_config
 from ar_net_jax.inference.plan import FORMS, Plan
 from ar_net_jax.inference.plans import Plans
 
-AGREEMENT, SPEED, TORCH, TRAINING, CHUNKS = "agreement", "speed", "torch", "training", "chunks"
+AGREEMENT, SPEED, PARTS, TORCH = "agreement", "speed", "parts", "torch"
+TRAINING, CHUNKS = "training", "chunks"
 """Kinds of step. Those of a kind are taken to last alike."""
 
 # Of the time that there is, for the chunks of one model.
@@ -63,6 +64,7 @@ class Suite:
         first, *others = given.dtypes
         yield Step(AGREEMENT, "with a CPU's logits", self._agreement)
         yield from (self._speed("", first, batch) for batch in given.batches)
+        yield Step(PARTS, f"AR-Net, {first}, batch {given.batches[0]}", self._parts)
         if given.against_torch:
             yield Step(TORCH, f"{first}, batch {given.batches[0]}", self._torch)
         stages = load_config(given.spec(), given.overrides).stage_order
@@ -95,6 +97,19 @@ class Suite:
         found = measure_agreement(given.spec(), given.dtypes, given.overrides)
         return [dataclasses.asdict(each) for each in found]
 
+    def _parts(self) -> list[dict[str, Any]]:
+        """Each of AR-Net's networks by itself, on the frames that the usages give it."""
+        given = self._settings
+        found = []
+        for entry in self._entries_of("", given.dtypes[0]):
+            if entry.reference is not None:
+                timed = time_parts(entry, self._compiled(), given.batches[0], given.rounds)
+                found += [
+                    {"model": entry.title, "part": name, "latency": dataclasses.asdict(latency)}
+                    for name, latency in timed.items()
+                ]
+        return found
+
     def _torch(self) -> list[dict[str, Any]]:
         given = self._settings
         batch = given.batches[0]
@@ -125,13 +140,13 @@ class Suite:
                 *given.overrides,
                 f"--config.model.dtype={dtype}",
                 f"--config.data.batch_size={given.training_batch}",
-                f"--config.stage_order=({stage!r},)",
             ],
         )
         peak = peak_tflops(jax.devices()[0].device_kind, dtype)
         found = benchmark_training(
             config,
             repetitions=given.rounds,
+            stages=(stage,),
             pipeline=False,
             peak_tflops=peak * jax.device_count() if peak else None,
             progress=False,
