@@ -72,8 +72,8 @@ def test_sizes_of_accelerators_follow_from_the_roofline() -> None:
     (large, small) = roofline_chunks(found, "bfloat16")
     assert large / 2 < 8 * fixed / frame <= large == 32 and small == 8
     model = Uniform(UniformConfig(num_classes=3, backbone="resnet50", resolution=224))
-    for platform, expected in (("tpu", (32, 8)), ("cuda", (256, 64, 16)), ("gpu", (256, 64, 16))):
+    for platform in ("cuda", "tpu"):
         sizes = plan_chunks(model.networks(), platform, dtype="bfloat16")
-        assert list(sizes.values()) == [expected]
+        assert list(sizes.values()) == [(32, 8)]
     slower = found._replace(outputs=2 * found.outputs, macs=2 * found.macs)
     assert roofline_chunks(slower, "bfloat16")[0] < large, "frames that cost more fill it sooner"

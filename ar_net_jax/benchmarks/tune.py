@@ -21,12 +21,11 @@ from ar_net_jax.experiment import Config
 from ar_net_jax.inference.chunks import plan_chunks
 from ar_net_jax.inference.ladder import choose_chunks, fewest_seconds
 from ar_net_jax.inference.plan import FORMS, Form, NetworkPlan, Plan, PlanKey
-from ar_net_jax.inference.split import RoutedLoops, SplitProgram, run_equations
+from ar_net_jax.inference.split import RoutedLoops, SplitProgram, programs_at_once, run_equations
 from ar_net_jax.inference.step import Request, inference_function, make_inference
 from ar_net_jax.methods import Method
 from ar_net_jax.ops.rng import example_keys
 from ar_net_jax.ops.routing import Chunks
-from ar_net_jax.runtime.machine import cpu_cores
 from ar_net_jax.runtime.timing import Call, time_interleaved, wait
 
 # Calls of one chunk; and of a whole, which takes longer.
@@ -189,7 +188,7 @@ class _Chunks:
 
 
 def _compile_chunks(chunks: Sequence[tuple[RoutedLoops, int, bool]], deadline: float) -> None:
-    """Compiles chunks side by side, before anything is timed.
+    """Compiles chunks before anything is timed, side by side where that is possible.
 
     Args:
         chunks: a network's loops, the place of a size, and whether it must be had.
@@ -197,7 +196,7 @@ def _compile_chunks(chunks: Sequence[tuple[RoutedLoops, int, bool]], deadline: f
     """
     started = time.monotonic()
     enough = started + _COMPILING * (deadline - started)
-    with ThreadPoolExecutor(cpu_cores()) as pool:
+    with ThreadPoolExecutor(programs_at_once()) as pool:
         needed = [pool.submit(loops.compile_step, place) for loops, place, must in chunks if must]
         others = [pool.submit(loops.compile_step, p) for loops, p, must in chunks if not must]
         for each in needed:

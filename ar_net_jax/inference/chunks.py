@@ -14,9 +14,10 @@ frames cost, the longer of their arithmetic and their traffic. Time is told in b
 traffic: an accelerator does some 300 operations in the time of a byte (197 TFLOP/s and 819 GB/s on
 a TPU v5e are 240, 989 and 3,350 on an H100 are 295). A frame's traffic is four passes over the
 outputs of convolutions in the model's precision: what XLA's compiler for TPUs tells of ResNet-50,
-85 MB for outputs of 22 MB. An operation takes 3 us to start on a TPU, 4 MB. On an H200 ResNet-50 in
-bfloat16 took 1.9, 6.3 and 38 ms for 16, 128 and 1,024 frames: a frame takes as long as 89 MB, and
-each of the 54 convolutions, which a few frames do not fill the device with, as long as 60 MB.
+85 MB for outputs of 22 MB. An operation takes 3 us to start, 4 MB. GPUs would like more frames at
+once: on an H200 ResNet-50 in bfloat16 took 1.9, 6.3 and 38 ms for 16, 128 and 1,024 frames in one
+piece. But AR-Net on 64 videos, at half and at a quarter of Uniform's GFLOPs, took 35.8 and 21.6 ms
+with these sizes, 33.8 and 27.5 with (256, 64, 16).
 """
 
 from collections.abc import Mapping
@@ -33,11 +34,10 @@ from ar_net_jax.ops.routing import Chunks
 # more of them only leave its caches.
 _CPU: tuple[tuple[int, Chunks], ...] = ((160, (4, 2)), (64, (16, 8)), (1, (128, 32, 8)))
 # Of accelerators, see above.
-_FLOPS_PER_BYTE, _PASSES, _MOST_OVERHEAD = 300, 4, 1 / 8
-_TPU_START, _GPU_START = 4e6, 60e6
+_FLOPS_PER_BYTE, _START_BYTES, _PASSES, _MOST_OVERHEAD = 300, 4e6, 4, 1 / 8
 _WEIGHT_BYTES = 4  # Parameters are float32 always.
 _LEAST, _MOST = 16, 256
-# Each further size, for the rest, is so much smaller.
+# The second size, for the rest.
 _PART = 4
 
 
@@ -80,31 +80,26 @@ def _sizes(network: Network, platform: str, dtype: str) -> Chunks:
     if platform == "cpu":
         return next(chunks for least, chunks in _CPU if network.resolution >= least)
     traffic = count_traffic(network.backbone, network.resolution, network.padding)
-    return roofline_chunks(traffic, dtype, _TPU_START if platform == "tpu" else _GPU_START)
+    return roofline_chunks(traffic, dtype)
 
 
-def roofline_chunks(traffic: Traffic, dtype: str, start: float = _TPU_START) -> Chunks:
+def roofline_chunks(traffic: Traffic, dtype: str) -> Chunks:
     """Sizes for an accelerator, see the module's docstring.
 
     Args:
         traffic: of a network on one frame.
         dtype: of its computation.
-        start: what an operation costs at least, in bytes of traffic.
 
     >>> roofline_chunks(Traffic(25_500_000, 11_000_000, 4_100_000_000, 54), "bfloat16")
     (32, 8)
     """
     moved = _PASSES * jnp.dtype(dtype).itemsize * traffic.outputs
     frame = max(moved, 2 * traffic.macs / _FLOPS_PER_BYTE)
-    fixed = _WEIGHT_BYTES * traffic.weights + start * traffic.operations
+    fixed = _WEIGHT_BYTES * traffic.weights + _START_BYTES * traffic.operations
     size = _LEAST
     while size < _MOST and fixed > _MOST_OVERHEAD * size * frame:
         size *= 2
-    sizes = [size, size // _PART]
-    # A third size where the rest of a selection would fill the second one badly.
-    while sizes[-1] > _LEAST:
-        sizes.append(sizes[-1] // _PART)
-    return tuple(sizes)
+    return size, size // _PART
 
 
 def _check(override: Chunks) -> None:

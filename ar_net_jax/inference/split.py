@@ -118,8 +118,8 @@ class SplitProgram:
         return len(self.stages) + sum(len(loops.loops) for loops in self.networks)
 
     def compile(self) -> "SplitProgram":
-        """Compiles all that any decision may need, one program a core; returns itself."""
-        with ThreadPoolExecutor(cpu_cores()) as pool:
+        """Compiles all that any decision may need; returns itself."""
+        with ThreadPoolExecutor(programs_at_once()) as pool:
             pending = [pool.submit(self.compile_stage, stage) for stage in self.stages]
             for loops in self.networks:
                 places = range(len(loops.loops))
@@ -165,6 +165,15 @@ class SplitProgram:
                         state = loops.run_step(index, values, state)
                 values.update(zip(loops.loops[-1].outvars, state))
         return jax.tree.unflatten(self._result, _read(values, self._closed.jaxpr.outvars))
+
+
+def programs_at_once() -> int:
+    """How many programs to compile side by side.
+
+    XLA times kernels when it compiles for a GPU. Side by side these disturb one another: nine
+    chunks took 230 s so on an H200, and their kernels were ill chosen.
+    """
+    return 1 if jax.default_backend() == "gpu" else cpu_cores()
 
 
 def run_equations(stage: Stage, values: dict[Var, Any]) -> None:

@@ -28,6 +28,8 @@ def temporal_shift(
         Of the shape and dtype of `x`.
     """
     share = x.shape[-1] // shift_div
+    if not share:  # Of fewer channels than that none are given away.
+        return x
     moved = x[..., : 2 * share]
     if frame_mask is not None:
         moved = jnp.where(frame_mask[:, None, None, None], moved, 0)
