@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ar_net_jax.checkpoints import save_model
+from ar_net_jax.checkpoints import load_model, save_model
 from ar_net_jax.config.data import EmbeddedConfig
 from ar_net_jax.data.embedded.plan import SPLITS
 from ar_net_jax.data.source import VideoSource
@@ -16,7 +16,6 @@ from ar_net_jax.data.splits import prepare_data
 from ar_net_jax.evaluation.metrics import mean_average_precision
 from ar_net_jax.evaluation.split import split_batches
 from ar_net_jax.experiment import Config, load_config
-from ar_net_jax.inference.model import load_variables
 from ar_net_jax.inference.step import Request, make_inference
 from ar_net_jax.ops.rng import example_keys
 from ar_net_jax.runtime.mesh import make_mesh
@@ -54,7 +53,8 @@ def train_stages(
     config = load_config(f"demo:{method}", how)
     train(config, workdir, splits["train"], splits["validation"], progress=False)
     # A separate stage leaves the heads that it trained with, which the config's model has not.
-    return config, load_variables(workdir)
+    variables, values = load_model(workdir / "model")
+    return Config.from_dict(values), variables
 
 
 def save_modules(

@@ -42,26 +42,26 @@ class Trial:
 
 TRIALS = {
     "scsampler": Trial(
-        {"train": 12},
         {"train": 8},
+        {"train": 4},
         overrides=("--config.stages.train.freeze_backbone=True",),
         frozen=((MAIN,),),
     ),
     "frameexit": Trial(
-        {"gate": 12}, {"classify": 12}, (MAIN, *(f"exits_{place}" for place in range(8)))
+        {"gate": 6}, {"classify": 6}, (MAIN, *(f"exits_{place}" for place in range(8)))
     ),
-    "ocsampler": Trial({"sampler": 16}, {"classifier": 12}, frozen=((MAIN,),)),
-    "liteeval": Trial({"joint": 24}, {"warmup": 16}, (MAIN, "coarse")),
-    "listentolook": Trial({"joint": 8, "finetune": 2}, {"warmup": 16}, (MAIN, "preview")),
+    "ocsampler": Trial({"sampler": 10}, {"classifier": 6}, frozen=((MAIN,),)),
+    "liteeval": Trial({"joint": 12}, {"warmup": 8}, (MAIN, "coarse")),
+    "listentolook": Trial({"joint": 6, "finetune": 2}, {"warmup": 8}, (MAIN, "preview")),
     "adaframe": Trial(
-        {"random": 8, "joint": 16},
-        {"warmup": 16},
+        {"random": 4, "joint": 8},
+        {"warmup": 8},
         (MAIN, "memory"),
         frozen=((MAIN, "backbone"), ("memory", "backbone")),
     ),
-    "multi_agent": Trial({"joint": 24}, {"warmup": 8}, frozen=((MAIN, "backbone"),)),
-    "adafocus_v2": Trial({"train": 40}),
-    "uni_adafocus": Trial({"train": 40}),
+    "multi_agent": Trial({"joint": 10}, {"warmup": 4}, frozen=((MAIN, "backbone"),)),
+    "adafocus_v2": Trial({"train": 24}),
+    "uni_adafocus": Trial({"train": 24}),
 }
 
 

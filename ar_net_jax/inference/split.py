@@ -170,8 +170,8 @@ class SplitProgram:
 def programs_at_once() -> int:
     """How many programs to compile side by side.
 
-    XLA times kernels when it compiles for a GPU. Side by side these disturb one another: nine
-    chunks took 230 s so on an H200, and their kernels were ill chosen.
+    XLA times kernels when it compiles for a GPU, which others beside it would disturb: nine chunks
+    took 230 s that way on an H200.
     """
     return 1 if jax.default_backend() == "gpu" else cpu_cores()
 
