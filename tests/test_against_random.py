@@ -42,7 +42,7 @@ class Trial:
 
 TRIALS = {
     "scsampler": Trial(
-        {"train": 8},
+        {"train": 24},
         {"train": 4},
         overrides=("--config.stages.train.freeze_backbone=True",),
         frozen=((MAIN,),),
