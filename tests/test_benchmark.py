@@ -314,7 +314,7 @@ def test_several_devices_every_approach_and_the_imbalance(tiny: str, tmp_path: P
     argv = [*QUICK, f"--configs={configs}", f"--usage={USAGE}", f"--output={tmp_path}"]
     subprocess.run(
         [sys.executable, "-m", "ar_net_jax", "benchmark", *argv, "--chunks=1"],
-        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+        env={**os.environ, "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"},
         check=True,
         timeout=300,
     )

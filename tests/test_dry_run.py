@@ -99,7 +99,7 @@ print(*[(c.state, c.batches) for config in configs for c in dry_run.dry_run(conf
 
 
 def test_four_devices_share_the_batch_and_if_asked_the_momentum(check: dry_run.StageCheck) -> None:
-    env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    env = {**os.environ, "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4"}
     result = subprocess.run(
         [sys.executable, "-c", _ON_FOUR_DEVICES],
         env=env,

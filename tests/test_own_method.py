@@ -46,8 +46,7 @@ def _start(
         **os.environ,
         "PYTHONPATH": str(Path(ar_net_jax.__file__).parents[1]),
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_backend_optimization_level=0 "
-        f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}",
     }
     command = [sys.executable, "-m", "ar_net_jax", "train", f"--config={file}", "--quiet"]
     command += [f"--workdir={workdir}", f"--config.data.data_dir={data_dir}"]
