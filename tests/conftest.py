@@ -28,9 +28,9 @@ if FIRST:
     # With a bound, never reached, JAX locks the cache, so that no one reads what is half written.
     os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**35)
 
-import hypothesis
-import jaxtyping
-import pytest
+import hypothesis  # noqa: E402
+import jaxtyping  # noqa: E402
+import pytest  # noqa: E402
 
 # Shapes in annotations are checked in what works on arrays. Elsewhere there are none, and to wrap
 # all functions takes seconds at the start of every test process. `data.pipeline` is left out

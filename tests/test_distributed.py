@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from cpu_devices import with_devices
 from jax._src.clusters import ClusterEnv
 
 import ar_net_jax
@@ -168,11 +169,9 @@ def _run(
     """Trains on `processes` with `devices` each."""
     address = f"localhost:{_free_port()}"
     environment = {
-        **os.environ,
+        **with_devices(devices),
         # Python puts a script's own folder on the path, not the one it is started from.
         "PYTHONPATH": str(Path(ar_net_jax.__file__).parents[1]),
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}",
     }
     running = []
     for process_id in range(processes):

@@ -1,9 +1,10 @@
 """Routed inference over four devices against one; in a process of its own, for its XLA flags."""
 
 import json
-import os
 import subprocess
 import sys
+
+from cpu_devices import with_devices
 
 SCRIPT = """
 import json
@@ -62,12 +63,12 @@ print(json.dumps({
 
 
 def test_four_devices_route_their_own_videos_and_agree_with_one() -> None:
-    env = os.environ | {
-        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4",
-        "JAX_PLATFORMS": "cpu",
-    }
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], env=env, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", SCRIPT],
+        env=with_devices(4),
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])

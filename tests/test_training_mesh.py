@@ -1,11 +1,11 @@
 """Training steps over four devices: sharded momentum, micro-batches, and the routed form."""
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
+from cpu_devices import with_devices
 
 SCRIPT = """
 import dataclasses, functools, json
@@ -96,13 +96,12 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def found() -> dict:
-    env = {
-        **os.environ,
-        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4",
-        "JAX_PLATFORMS": "cpu",
-    }
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], env=env, capture_output=True, text=True, timeout=600
+        [sys.executable, "-c", SCRIPT],
+        env=with_devices(4),
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
