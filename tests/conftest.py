@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 QUICK = "--xla_backend_optimization_level=0"
@@ -30,7 +29,6 @@ if FIRST:
 
 import hypothesis  # noqa: E402
 import jaxtyping  # noqa: E402
-import pytest  # noqa: E402
 
 # Shapes in annotations are checked in what works on arrays. Elsewhere there are none, and to wrap
 # all functions takes seconds at the start of every test process. `data.pipeline` is left out
@@ -58,14 +56,8 @@ hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
 hypothesis.settings.load_profile("quick")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def own_cache() -> Iterator[None]:
-    """Deletes the folder that stands in for the user's cache."""
-    yield
-    shutil.rmtree(os.environ["ARNET_CACHE_DIR"])
-
-
 def pytest_unconfigure() -> None:
-    """Deletes the compiled programs, when the processes that shared them have ended."""
+    """Deletes the folders that only this run wanted; what processes share, when they have ended."""
+    shutil.rmtree(os.environ["ARNET_CACHE_DIR"], ignore_errors=True)
     if FIRST:
         shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
