@@ -110,7 +110,7 @@ def _assert_close(found: Any, expected: Any, scale: float = 1e-5) -> None:
     [
         ("joint", "squared"),
         pytest.param("joint", "euclidean", marks=pytest.mark.slow),
-        ("warmup", "squared"),
+        pytest.param("warmup", "squared", marks=pytest.mark.slow),
         pytest.param("routed", "squared", marks=pytest.mark.slow),
     ],
 )

@@ -61,7 +61,11 @@ def _video(seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("config", [PAPER, RELEASED, SKIPPING_ONLY, WEIGHTED])
+@pytest.mark.parametrize(
+    "config",
+    [PAPER, pytest.param(RELEASED, marks=pytest.mark.slow), SKIPPING_ONLY, WEIGHTED],
+    ids=["paper", "released", "skipping only", "weighted"],
+)
 def test_frame_by_frame_equals_the_clip(config: ARNetConfig, seed: int) -> None:
     model, video = _model(config, seed), _video(seed)
     clip = model(video[None], routing="masked")
