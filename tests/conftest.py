@@ -1,26 +1,34 @@
 """Settings for all tests: CPU unless the caller chose a platform, few and unhurried examples.
 
 Most of the suite's time is compilation. So programs are compiled without optimisation, and those
-that several tests share once.
+that several tests share once, whichever process they run in.
 """
 
+import importlib.metadata
 import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+QUICK = "--xla_backend_optimization_level=0"
+if importlib.metadata.version("jaxlib").startswith("0.10."):
+    # The older way to write loops compiles in half the time. Later releases have one way only.
+    QUICK += " --xla_cpu_use_fusion_emitters=false"
+os.environ.setdefault("XLA_FLAGS", QUICK)
 # What the user keeps, such as plans of inference, is neither read nor written, by processes that
 # tests start neither.
 os.environ["ARNET_CACHE_DIR"] = tempfile.mkdtemp(prefix="arnet_cache_")
+# A cache of compiled programs that lives as long as the run. Its maker hands it on to all others.
+FIRST = "PYTEST_XDIST_WORKER" not in os.environ
+if FIRST:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="arnet_compiled_")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+    # With a bound, never reached, JAX locks the cache, so that no one reads what is half written.
+    os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**35)
 
-import hypothesis
-import jax
-import jaxtyping
-import pytest
-from jax.experimental.compilation_cache import compilation_cache
+import hypothesis  # noqa: E402
+import jaxtyping  # noqa: E402
 
 # Shapes in annotations are checked in what works on arrays. Elsewhere there are none, and to wrap
 # all functions takes seconds at the start of every test process. `data.pipeline` is left out
@@ -48,20 +56,8 @@ hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
 hypothesis.settings.load_profile("quick")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def compiled_once() -> Iterator[None]:
-    """A cache of compiled programs that lives as long as the run."""
-    with tempfile.TemporaryDirectory() as folder:
-        jax.config.update("jax_compilation_cache_dir", folder)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-        compilation_cache.reset_cache()
-        yield
-        jax.config.update("jax_compilation_cache_dir", None)
-        compilation_cache.reset_cache()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def own_cache() -> Iterator[None]:
-    """Deletes the folder that stands in for the user's cache."""
-    yield
-    shutil.rmtree(os.environ["ARNET_CACHE_DIR"])
+def pytest_unconfigure() -> None:
+    """Deletes the folders that only this run wanted; what processes share, when they have ended."""
+    shutil.rmtree(os.environ["ARNET_CACHE_DIR"], ignore_errors=True)
+    if FIRST:
+        shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)

@@ -66,7 +66,14 @@ def test_every_registered_backbone_is_pinned():
     assert set(PARAMETERS) == set(backbones.names())
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+# Like B0 and B1, but for their size.
+LARGER = tuple(f"efficientnet_b{i}" for i in range(2, 6))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in LARGER)) for name in PARAMETERS],
+)
 def test_parameter_count(name):
     assert _parameters(name) == PARAMETERS[name]
 

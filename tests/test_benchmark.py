@@ -1,7 +1,6 @@
 """`arnet benchmark` on tiny models: its figures agree with each other, and with counts by hand."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cpu_devices import with_devices
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -314,7 +314,7 @@ def test_several_devices_every_approach_and_the_imbalance(tiny: str, tmp_path: P
     argv = [*QUICK, f"--configs={configs}", f"--usage={USAGE}", f"--output={tmp_path}"]
     subprocess.run(
         [sys.executable, "-m", "ar_net_jax", "benchmark", *argv, "--chunks=1"],
-        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+        env=with_devices(2),
         check=True,
         timeout=300,
     )

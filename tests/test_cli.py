@@ -92,9 +92,25 @@ def test_evaluate_refuses_a_checkpoint_that_does_not_fit(
     assert "lstm" in line and "64" in line and "32" in line
 
 
-def test_train_then_evaluate_own_videos(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+# One stage of small networks; all of the demo's take minutes.
+SMALL = (
+    "--config.model.resolutions=(24,16)",
+    "--config.model.backbones=('resnet8_tiny',)",
+    "--config.model.policy.resolution=16",
+    "--config.data.num_frames=4",
+    "--config.stage_order=('joint',)",
+)
+
+
+@pytest.mark.parametrize(
+    "sizes", [SMALL, pytest.param((), marks=pytest.mark.slow)], ids=["small", "demo"]
+)
+def test_train_then_evaluate_own_videos(
+    sizes: tuple[str, ...], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     argv = ["train", "--config=demo:quick", "--quiet", f"--workdir={run}", *_tiny_folder(tmp_path)]
+    argv += sizes
     main([*argv, "--config.model.num_classes=2", "--config.data.batch_size=2"])
     main(["evaluate", f"--workdir={run}", "--quiet"])
     document = json.loads((run / "evaluation_test.json").read_text())

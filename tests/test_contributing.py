@@ -25,7 +25,7 @@ LONGEST = {"middle.py": 80, "plain.py": 60, "entropy.py": 60, "clips.py": 60}
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A few embedded videos, prepared once."""
     folder = tmp_path_factory.mktemp("embedded")
-    spec = EmbeddedSpec(train=8, validation=8, test=8)
+    spec = EmbeddedSpec(train=8, validation=4, test=4, width=32, height=32)
     registry.prepare("embedded", data_dir=folder, source_dir=None, progress=False, spec=spec)
     return folder
 
@@ -47,18 +47,17 @@ def test_the_examples_are_as_short_as_promised(name: str) -> None:
 
 
 # Without optimisation, as tests compile, a step on the example's own sizes takes half a minute.
-SMALL = {
-    "middle.py": ["--config.model.backbone=resnet8_tiny", "--config.model.resolution=16"],
-    "plain.py": ["--config.model.resolution=16"],
-}
+SMALLER = "--config.model.resolution=16"
+SMALL = [SMALLER, "--config.model.backbone=resnet8_tiny"]
+METHOD_AND_BACKBONE = {"middle.py": SMALL, "plain.py": [SMALLER]}
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", METHOD_AND_BACKBONE)
 def test_a_method_and_a_backbone_of_ones_own(
     name: str, tmp_path: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, run = _write(name, tmp_path), tmp_path / "run"
-    config = [f"--config={file}", f"--config.data.data_dir={data_dir}", *SMALL[name]]
+    config = [f"--config={file}", f"--config.data.data_dir={data_dir}", *METHOD_AND_BACKBONE[name]]
     main(["train", *config, f"--workdir={run}", "--quiet"])
     recorded = json.loads((run / "model" / "config.json").read_text())
     assert recorded["code"]["file"] == str(file)
@@ -74,7 +73,7 @@ def test_a_method_and_a_backbone_of_ones_own(
 def test_a_loss_of_ones_own(tmp_path: Path, data_dir: Path) -> None:
     file, run = _write("entropy.py", tmp_path), tmp_path / "run"
     flags = [f"--config={file}", f"--config.data.data_dir={data_dir}", f"--workdir={run}"]
-    main(["train", *flags, "--config.log_every=1", "--quiet"])
+    main(["train", *flags, *SMALL, "--config.log_every=1", "--quiet"])
     steps = [line for line in _metrics(run) if "loss/entropy" in line]
     assert steps
     for step in steps:
@@ -92,5 +91,5 @@ def test_a_data_set_of_ones_own(tmp_path: Path) -> None:
             write_video(tmp_path / "clips" / split / f"{name}.mp4", frames, fps=5, crf=30)
     file, run = _write("clips.py", tmp_path), tmp_path / "run"
     flags = [f"--config={file}", f"--config.data.source_dir={tmp_path / 'clips'}"]
-    main(["train", *flags, f"--workdir={run}", "--quiet"])
+    main(["train", *flags, *SMALL, f"--workdir={run}", "--quiet"])
     assert registry.class_names("clips", data_dir=run / "data") == ["run", "walk"]

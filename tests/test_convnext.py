@@ -63,7 +63,9 @@ def test_a_row_loses_its_branch_by_its_own_key() -> None:
     np.testing.assert_allclose(dropped[kept], 2 * whole[kept], atol=1e-5)
 
 
-@pytest.mark.parametrize("form", ["separate", "routed", "micro_batches"])
+@pytest.mark.parametrize(
+    "form", ["separate", "routed", pytest.param("micro_batches", marks=pytest.mark.slow)]
+)
 def test_ar_net_trains_without_running_statistics(form: str) -> None:
     """Traced, not run: what is missing would be missed at once."""
     policy = {"backbone": NAME, "resolution": 16, "hidden_size": 8}

@@ -41,9 +41,9 @@ def _figures(tmp_path: Path, *flags: str) -> dict:
     [
         ("uniform", 65.76),
         ("lstm", 65.89),
-        ("multi_scale", 110.41),
+        pytest.param("multi_scale", 110.41, marks=pytest.mark.slow),
         ("efficientnet,uniform", 28.80),
-        ("efficientnet,multi_scale", 37.56),
+        pytest.param("efficientnet,multi_scale", 37.56, marks=pytest.mark.slow),
     ],
 )
 def test_rows_of_the_papers_tables(tmp_path: Path, variant: str, per_video: float) -> None:
@@ -116,7 +116,14 @@ def test_a_trained_model_by_its_folder(tmp_path: Path) -> None:
     assert figures["videos"][0]["num_frames"] == 4
 
 
-@pytest.mark.parametrize("variant", ["uniform", "lstm", "multi_scale", "efficientnet,lstm"])
+@pytest.mark.parametrize(
+    "variant",
+    [
+        "uniform",
+        "lstm",
+        *(pytest.param(v, marks=pytest.mark.slow) for v in ("multi_scale", "efficientnet,lstm")),
+    ],
+)
 def test_networks_add_up_to_what_a_frame_costs(variant: str) -> None:
     costs = model_costs(load_config(f"activitynet:{variant}"))
     (choice,) = costs.choices

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ar_net_jax.modules.policy import PolicyConfig, PolicyNetwork
+from ar_net_jax.modules.policy import PolicyConfig, PolicyNetwork, PolicySteps
 from ar_net_jax.ops.actions import ActionSpace
 from ar_net_jax.ops.decide import Argmax, Decide, Forced, GumbelSample
 from ar_net_jax.ops.rng import example_keys
@@ -75,6 +75,11 @@ def _variables() -> dict:
     return jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), shapes)
 
 
+@jax.jit
+def _decided(decide: Decide) -> PolicySteps:
+    return NETWORK.apply(_variables(), FEATURES, decide, keys=KEYS, method="decide")
+
+
 OFFSET = np.array([-3.0, 0.5, 0.0, 4.0, -1.0], np.float32)
 
 
@@ -88,7 +93,7 @@ def test_the_policy_decides_as_told(kind: str, offset: np.ndarray | None) -> Non
         "sample": GumbelSample(1.0, offset),
         "forced": Forced(jnp.asarray(actions), offset),
     }[kind]
-    steps = NETWORK.apply(_variables(), FEATURES, decide, keys=KEYS, method="decide")
+    steps = _decided(decide)
     # With a frozen cell, logits on frames that no skip covers follow from what was decided.
     logits = np.asarray(steps.logits)
     best = {
@@ -101,8 +106,6 @@ def test_the_policy_decides_as_told(kind: str, offset: np.ndarray | None) -> Non
     np.testing.assert_array_equal(found[~covered], best[~covered])
     for video, frame in np.argwhere(covered):
         assert found[video, frame] == found[video, frame - 1] == 4, "only skip 2 covers frames"
-    plain = NETWORK.apply(
-        _variables(), FEATURES, Forced(jnp.asarray(found)), method="decide"
-    ).logits
+    plain = _decided(Forced(jnp.asarray(found))).logits
     shift = np.zeros(ACTIONS) if offset is None else offset
     np.testing.assert_allclose(logits - plain, np.broadcast_to(shift, logits.shape), atol=1e-5)

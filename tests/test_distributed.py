@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from cpu_devices import with_devices
 from jax._src.clusters import ClusterEnv
 
 import ar_net_jax
@@ -41,6 +42,10 @@ CONFIG = {
     "stage_order": ("joint",),
     "stages": {"joint": JOINT},
     "log_every": 1,
+}
+# The policy alone, which serves its own resolution.
+ONE_NETWORK = CONFIG | {
+    "model": CONFIG["model"] | {"resolutions": (16,), "backbones": ()},
 }
 LONG = JOINT | {"epochs": 6}
 SEPARATE = {"objective": "separate"}
@@ -164,12 +169,9 @@ def _run(
     """Trains on `processes` with `devices` each."""
     address = f"localhost:{_free_port()}"
     environment = {
-        **os.environ,
+        **with_devices(devices),
         # Python puts a script's own folder on the path, not the one it is started from.
         "PYTHONPATH": str(Path(ar_net_jax.__file__).parents[1]),
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_backend_optimization_level=0 "
-        f"--xla_force_host_platform_device_count={devices}",
     }
     running = []
     for process_id in range(processes):
@@ -232,8 +234,9 @@ def _assert_every_video_once_an_epoch(workdir: Path) -> None:
 def test_two_processes_of_two_devices_train_and_evaluate_like_one(
     tmp_path: Path, data_dir: Path
 ) -> None:
-    _run(tmp_path / "one", data_dir, 1, 1, model=tmp_path / "one" / "model")
-    _run(tmp_path / "many", data_dir, 2, 2, model=tmp_path / "one" / "model")
+    common = {"config": ONE_NETWORK, "model": tmp_path / "one" / "model"}
+    _run(tmp_path / "one", data_dir, 1, 1, **common)
+    _run(tmp_path / "many", data_dir, 2, 2, **common)
     assert _examples(tmp_path / "one") == _examples(tmp_path / "many")
     _assert_every_video_once_an_epoch(tmp_path / "many")
     one, many = _losses(tmp_path / "one"), _losses(tmp_path / "many")

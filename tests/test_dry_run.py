@@ -2,13 +2,13 @@
 
 import dataclasses
 import json
-import os
 import pathlib
 import subprocess
 import sys
 
 import jax
 import pytest
+from cpu_devices import with_devices
 
 from ar_net_jax.cli import train
 from ar_net_jax.cli.main import build_parser
@@ -99,10 +99,9 @@ print(*[(c.state, c.batches) for config in configs for c in dry_run.dry_run(conf
 
 
 def test_four_devices_share_the_batch_and_if_asked_the_momentum(check: dry_run.StageCheck) -> None:
-    env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     result = subprocess.run(
         [sys.executable, "-c", _ON_FOUR_DEVICES],
-        env=env,
+        env=with_devices(4),
         cwd=pathlib.Path(__file__).parents[1],
         capture_output=True,
         text=True,

@@ -18,6 +18,7 @@ from ar_net_jax.ops.frame_sampling import (
 from ar_net_jax.ops.gumbel import gumbel_noise
 
 _spread = jax.jit(spread_frames, static_argnums=1)
+_expected = jax.jit(expected_average, static_argnums=3)
 _weighted = jax.jit(weighted_frames, static_argnums=2)
 
 
@@ -87,7 +88,7 @@ def test_the_expected_average_is_that_over_all_orders() -> None:
             chance, left = chance * weights[row] / left, left - weights[row]
         exact += chance * rows[list(order)].mean(0)
     noise = gumbel_noise(jax.random.split(jax.random.key(0), 1), 20_000, 4)
-    found = expected_average(rows[None], jnp.array([weights], jnp.float32), noise, 3)
+    found = _expected(rows[None], jnp.array([weights], jnp.float32), noise, 3)
     np.testing.assert_allclose(found[0], exact, atol=4e-3)
 
 
@@ -98,5 +99,5 @@ def test_its_gradient_favours_rows_that_do_better() -> None:
     def value(weights: jax.Array) -> jax.Array:
         return expected_average(rows, weights, noise, 1)[0, 0]
 
-    gradient = jax.grad(value)(jnp.array([[0.4, 0.6]]))
+    gradient = jax.jit(jax.grad(value))(jnp.array([[0.4, 0.6]]))
     np.testing.assert_allclose(gradient, [[1.0, 3.0]], rtol=1e-6)

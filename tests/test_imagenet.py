@@ -35,7 +35,17 @@ State = dict[str, np.ndarray]
 # --- Names --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [*backbones.names(), "mobilenet_v2_0.35"])
+# Like B0 and B1, but for their size.
+LARGER = tuple(f"efficientnet_b{i}" for i in range(2, 6))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in LARGER))
+        for name in (*backbones.names(), "mobilenet_v2_0.35")
+    ],
+)
 def test_a_layout_names_every_variable_once(name: str) -> None:
     for layout in backbones.get(name).layouts():
         entries = backbones.get(name).entries(layout)

@@ -41,9 +41,15 @@ def test_every_imagenet_architecture_has_a_golden_value() -> None:
     assert {case.key for case in imagenet.GOLDEN} == set(_golden())
 
 
-LARGE = ("efficientnet_b3", "efficientnet_b4", "efficientnet_b5")
+# Of each family the smallest is looked at by default, and of ResNets the first of either block.
+LARGER = (
+    "resnet34",
+    "resnet101",
+    *(f"efficientnet_b{i}" for i in range(1, 6)),
+    *(f"efficientnet_lite{i}" for i in (1, 2)),
+)
 CASES = [
-    pytest.param(case, id=case.key, marks=[pytest.mark.slow] * (case.backbone in LARGE))
+    pytest.param(case, id=case.key, marks=[pytest.mark.slow] * (case.backbone in LARGER))
     for case in imagenet.GOLDEN
 ]
 

@@ -1,5 +1,6 @@
 """The pieces behind the demo's table: controls cut from a larger model, costs, behaviour."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -46,15 +47,15 @@ def test_a_control_predicts_what_its_backbone_predicts_by_itself() -> None:
     variables = jax.jit(METHOD.initial_variables)(jax.random.key(1))
     frames = np.random.default_rng(0).integers(0, 256, (2, 3, 24, 24, 3), np.uint8)
     modules = {"24px": "backbone_0", "policy": "policy"}
-    separate = METHOD.module().apply(
-        variables, frames, names=tuple(modules.values()), method="classify_separately"
-    )
+    names = tuple(modules.values())
+    apply = functools.partial(METHOD.module().apply, names=names, method="classify_separately")
+    separate = jax.jit(apply)(variables, frames)
     for network, module in modules.items():
         uniform = uniform_beside(CONFIG, network).build_method()
         assert isinstance(uniform, Uniform)
         assert uniform.config.resolution == METHOD.networks()[network].resolution
         cut = cut_out(METHOD, network, variables)
-        logits = uniform.module().apply(cut, frames).logits
+        logits = jax.jit(uniform.module().apply)(cut, frames).logits
         np.testing.assert_allclose(logits, separate[module], rtol=1e-6, atol=1e-7)
 
 

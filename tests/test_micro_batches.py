@@ -110,7 +110,7 @@ def _assert_close(found: Any, expected: Any, scale: float = 1e-5) -> None:
     [
         ("joint", "squared"),
         pytest.param("joint", "euclidean", marks=pytest.mark.slow),
-        ("warmup", "squared"),
+        pytest.param("warmup", "squared", marks=pytest.mark.slow),
         pytest.param("routed", "squared", marks=pytest.mark.slow),
     ],
 )
@@ -171,7 +171,13 @@ def _backbone_loss(name: str, remat: bool) -> tuple[Any, Any]:
     return loss, shapes
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "efficientnet_b0"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("mobilenet_v2", "efficientnet_b0")),
+    ],
+)
 def test_recomputing_blocks_keeps_the_names_and_less_for_the_backward_pass(name: str) -> None:
     frames, keys = jnp.zeros((2, 32, 32, 3)), jax.random.split(jax.random.key(0), 2)
     sizes, names = [], []

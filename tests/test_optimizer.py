@@ -164,7 +164,9 @@ def _names_by_group(method: Method) -> dict[str, dict[tuple[str, ...], tuple[int
     return found
 
 
-@pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_b0"])
+@pytest.mark.parametrize(
+    "backbone", [pytest.param("resnet18", marks=pytest.mark.slow), "efficientnet_b0"]
+)
 def test_groups_of_whole_models(backbone: str) -> None:
     config = ARNetConfig(
         num_classes=11,

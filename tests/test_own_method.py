@@ -5,7 +5,6 @@ and several processes.
 """
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -16,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from cpu_devices import with_devices
 from signalling import signal_when
 from test_contributing import EXAMPLES
 
@@ -43,11 +43,8 @@ def _start(
 ) -> subprocess.Popen[bytes]:
     """A training in a process of its own."""
     environment = {
-        **os.environ,
+        **with_devices(devices),
         "PYTHONPATH": str(Path(ar_net_jax.__file__).parents[1]),
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_backend_optimization_level=0 "
-        f"--xla_force_host_platform_device_count={devices}",
     }
     command = [sys.executable, "-m", "ar_net_jax", "train", f"--config={file}", "--quiet"]
     command += [f"--workdir={workdir}", f"--config.data.data_dir={data_dir}"]

@@ -1,6 +1,8 @@
 """The policy's scan against a step-by-step numpy simulation of the released bookkeeping."""
 
 import dataclasses
+import functools
+from typing import Any
 
 import flax.struct
 import jax
@@ -34,6 +36,12 @@ class SampleWith(GumbelSample):
 
 def _network(**fields: str) -> PolicyNetwork:
     return PolicyNetwork(dataclasses.replace(CONFIG, **fields), SPACE, CLASSES)
+
+
+@functools.partial(jax.jit, static_argnames=("network", "options"))
+def _run(network: PolicyNetwork, variables: dict, *args: Any, options: tuple = ()) -> PolicySteps:
+    """What the policy decides, compiled: features, and the way to decide."""
+    return network.apply(variables, *args, method="decide", **dict(options))
 
 
 def _random_variables(network: PolicyNetwork, seed: int = 0) -> dict:
@@ -141,7 +149,7 @@ def test_cell_is_pytorchs() -> None:
 def test_own_decisions_follow_the_released_bookkeeping(cell_state: str) -> None:
     network = _network(cell_state=cell_state)
     variables = _random_variables(network)
-    decisions = network.apply(variables, FEATURES, method="decide")
+    decisions = _run(network, variables, FEATURES)
     used = np.asarray(decisions.one_hot).sum((0, 1))
     assert (used > 0).sum() >= 3 and decisions.covered.sum() >= 5, "the case has to be telling"
     _check(decisions, variables["params"], cell_state=cell_state)
@@ -151,9 +159,8 @@ def test_own_decisions_follow_the_released_bookkeeping(cell_state: str) -> None:
 def test_sampled_decisions_follow_the_released_bookkeeping(cell_state: str) -> None:
     network = _network(cell_state=cell_state)
     variables = _random_variables(network, seed=1)
-    decisions = network.apply(
-        variables, FEATURES, SampleWith(jnp.float32(2.0), noise=NOISE), method="decide"
-    )
+    decide = SampleWith(jnp.float32(2.0), noise=NOISE)
+    decisions = _run(network, variables, FEATURES, decide)
     assert (np.asarray(decisions.one_hot).sum((0, 1)) > 0).all()
     _check(decisions, variables["params"], {"noise": NOISE}, cell_state=cell_state)
 
@@ -168,9 +175,9 @@ def test_imposed_proposals_follow_the_released_bookkeeping(
     proposals = np.random.default_rng(3).integers(SPACE.num_actions, size=(VIDEOS, FRAMES))
     # One video that only skips, one that never does.
     proposals[0], proposals[1] = 4, 0
-    decisions = network.apply(
-        variables, FEATURES, Forced(jnp.int32(proposals)), use_skips=use_skips, method="decide"
-    )
+    decide = Forced(jnp.int32(proposals))
+    skips = (("use_skips", use_skips),)
+    decisions = _run(network, variables, FEATURES, decide, options=skips)
     options = {"cell_state": cell_state, "use_skips": use_skips}
     _check(decisions, variables["params"], {"proposals": proposals}, **options)
     assert use_skips == bool(decisions.covered.any())
@@ -181,9 +188,7 @@ def test_frozen_and_advancing_cells_differ_after_a_longer_skip_only() -> None:
     for cell_state in ("frozen", "advancing"):
         network = _network(cell_state=cell_state)
         proposals = jnp.tile(jnp.int32([0, 2, 0, 0, 3, 0, 0, 0, 0]), (VIDEOS, 1))
-        decided[cell_state] = network.apply(
-            _random_variables(network), FEATURES, Forced(proposals), method="decide"
-        )
+        decided[cell_state] = _run(network, _random_variables(network), FEATURES, Forced(proposals))
     gap = np.abs(decided["frozen"].hidden - decided["advancing"].hidden).max((0, 2))
     assert gap[:6].max() < 1e-6, "skip 1 at 1 covers nothing, skip 2 at 4 covers only 5"
     assert gap[6] > 1e-3
@@ -196,7 +201,7 @@ def test_lowest_head_reads_the_fresh_hidden_state_or_the_features() -> None:
         network = _network(lowest_head=head)
         variables = _random_variables(network)
         params = jax.tree.map(np.float64, variables["params"])
-        decisions = network.apply(variables, FEATURES, Forced(proposals), method="decide")
+        decisions = _run(network, variables, FEATURES, Forced(proposals))
         got = network.apply(variables, FEATURES, decisions, method="lowest_rows")
         read = FEATURES
         if head == "hidden":
@@ -216,7 +221,7 @@ def test_no_gradient_reaches_the_policy_through_argmax_or_imposed_decisions() ->
             decisions = network.apply({"params": params}, FEATURES, *decide, method="decide")
             return jnp.sum(decisions.one_hot * weights)
 
-        gradient = jax.grad(loss)(variables["params"])["decision"]
+        gradient = jax.jit(jax.grad(loss))(variables["params"])["decision"]
         return float(sum(jnp.abs(g).sum() for g in jax.tree.leaves(gradient)))
 
     assert size_of_gradient() == 0.0
@@ -233,12 +238,14 @@ def test_a_covered_frame_passes_its_gradient_to_the_skip_that_covers_it() -> Non
     noise[0, 0, 4] = 20.0
     decide = SampleWith(5.0, noise=noise)
 
-    def entry(params: dict, frame: int) -> jax.Array:
+    @jax.jit
+    @jax.grad
+    def slope(params: dict, frame: int) -> jax.Array:
         features = FEATURES[:1, :4]
         decisions = network.apply({"params": params}, features, decide, method="decide")
         return decisions.one_hot[0, frame, 0]
 
-    first, *later = (jax.grad(entry)(variables["params"], frame) for frame in range(4))
+    first, *later = (slope(variables["params"], frame) for frame in range(4))
     assert float(jnp.abs(first["decision"]["bias"]).max()) > 0
     for gradient in later:
         jax.tree.map(np.testing.assert_array_equal, gradient, first)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+from collections.abc import Iterable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -93,6 +95,9 @@ def _imposed(chunks: tuple[Chunks, ...] | None):
     return jax.jit(run)
 
 
+FEW = ((4, 2), (4, 2), (4,))
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     actions=st.lists(
@@ -100,7 +105,7 @@ def _imposed(chunks: tuple[Chunks, ...] | None):
         min_size=BATCH,
         max_size=BATCH,
     ),
-    chunks=st.sampled_from([((4, 2), (3,), (1,)), ((15,), (8, 1), (2,)), ((64, 4), (7, 3), (5,))]),
+    chunks=st.sampled_from([FEW, ((64, 4), (7, 3), (1,))]),
 )
 def test_any_pattern_of_actions_gives_what_masking_gives(actions: list, chunks: tuple) -> None:
     variables, imposed = _model("ar_net").variables, np.array(actions)
@@ -117,10 +122,9 @@ def test_any_pattern_of_actions_gives_what_masking_gives(actions: list, chunks: 
 
 @pytest.mark.parametrize("action", range(ACTIONS))
 def test_one_action_for_all_frames(action: int) -> None:
-    chunks = ((4, 2), (4, 2), (4,))
     imposed = np.full((BATCH, LENGTH), action)
     masked = _imposed(None)(_model("ar_net").variables, _frames(), imposed)
-    routed = _imposed(chunks)(_model("ar_net").variables, _frames(), imposed)
+    routed = _imposed(FEW)(_model("ar_net").variables, _frames(), imposed)
     np.testing.assert_allclose(
         routed.logits, masked.logits, atol=1e-5 * np.abs(masked.logits).max()
     )
@@ -131,7 +135,15 @@ def test_one_action_for_all_frames(action: int) -> None:
         assert not routed.logits.any(), "a video that is skipped as a whole has zero logits"
 
 
-@pytest.mark.parametrize("name", MODELS)
+def _some(names: Iterable[str], default: tuple[str, ...]) -> list[Any]:
+    """The names, of which those that are no default are for the long run."""
+    return [n if n in default else pytest.param(n, marks=pytest.mark.slow) for n in names]
+
+
+FORMS = ("ar_net", "skipping only", "random_policy", "uniform")
+
+
+@pytest.mark.parametrize("name", _some(MODELS, default=FORMS))
 def test_every_method_routes_as_it_masks(name: str) -> None:
     model = _model(name)
     tolerance = 2e-2 if name == "bfloat16" else 1e-5
@@ -153,7 +165,10 @@ def _compare_forms(model: Model, frames: np.ndarray, tolerance: float) -> None:
     np.testing.assert_allclose(routed.logits, masked.logits, atol=tolerance * scale)
 
 
-@pytest.mark.parametrize("name", ["ar_net", "released rules", "multi_scale", "lstm"])
+PADDED = ("ar_net", "released rules", "multi_scale", "lstm")
+
+
+@pytest.mark.parametrize("name", _some(PADDED, default=("ar_net", "lstm")))
 def test_padding_is_neither_seen_nor_charged(name: str) -> None:
     model, lengths = _model(name), np.array([5, 2, 3])
     frames = _frames()

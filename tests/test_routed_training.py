@@ -121,6 +121,28 @@ def test_a_network_trains_on_its_chosen_frames_as_on_a_batch_of_them() -> None:
 # --- The loop over chunks -----------------------------------------------------------------------
 
 
+MASKS: list[int] = []  # Frames of each chunk that ran.
+
+
+def _run_chosen(
+    weights: jax.Array, frames: jax.Array, selected: jax.Array
+) -> tuple[jax.Array, Any, Any]:
+    """In chunks of 4, a network that is a matrix and whose statistics are sums of its frames."""
+
+    def network(
+        weights: jax.Array, stats: Any, x: jax.Array, keys: jax.Array, mask: jax.Array
+    ) -> tuple[jax.Array, Any]:
+        jax.debug.callback(lambda m: MASKS.append(int(m.sum())), mask)
+        return x @ weights, {"mean": jnp.sum(x * mask[:, None], 0) / jnp.sum(mask)}
+
+    keys = jax.random.split(jax.random.key(0), len(frames))
+    return run_chosen(network, 4, weights, {"mean": jnp.zeros(3)}, frames, keys, selected)
+
+
+_chosen = jax.jit(_run_chosen)
+_slope = jax.jit(jax.grad(lambda *args: jnp.sum(_run_chosen(*args)[0] ** 2)))
+
+
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 7, 11])
 def test_chosen_frames_and_no_others_are_computed(count: int) -> None:
     """Whatever their number, in chunks of 4, spread evenly."""
@@ -128,34 +150,20 @@ def test_chosen_frames_and_no_others_are_computed(count: int) -> None:
     selected = np.zeros(11, bool)
     selected[rng.permutation(11)[:count]] = True
     frames = rng.normal(size=(11, 3)).astype(np.float32)
-    keys = jax.random.split(jax.random.key(0), 11)
     weights = jnp.asarray(rng.normal(size=(3, 2)), jnp.float32)
-    masks = []
-
-    def run(weights: jax.Array) -> tuple[jax.Array, Any, Any]:
-        def network(
-            weights: jax.Array, stats: Any, x: jax.Array, keys: jax.Array, mask: jax.Array
-        ) -> tuple[jax.Array, Any]:
-            jax.debug.callback(lambda m: masks.append(int(m.sum())), mask)
-            return x @ weights, {"mean": jnp.sum(x * mask[:, None], 0) / jnp.sum(mask)}
-
-        stats = {"mean": jnp.zeros(3)}
-        return run_chosen(
-            network, 4, weights, stats, jnp.asarray(frames), keys, jnp.asarray(selected)
-        )
-
-    found, stats, number = jax.jit(run)(weights)
+    MASKS.clear()
+    found, stats, number = _chosen(weights, frames, selected)
     expected = np.where(selected[:, None], frames @ weights, 0)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     np.testing.assert_allclose(stats["mean"], frames[selected].sum(0), atol=1e-5)
     assert int(number) == count
     jax.effects_barrier()
     # As few chunks as hold them all, none much emptier than another.
-    assert len(masks) == -(-count // 4)
-    assert sum(masks) == count
-    assert not masks or max(masks) - min(masks) <= 1
+    assert len(MASKS) == -(-count // 4)
+    assert sum(MASKS) == count
+    assert not MASKS or max(MASKS) - min(MASKS) <= 1
 
-    gradient = jax.jit(jax.grad(lambda w: jnp.sum(run(w)[0] ** 2)))(weights)
+    gradient = _slope(weights, frames, selected)
     picked = frames[selected]
     np.testing.assert_allclose(gradient, 2 * picked.T @ (picked @ weights), atol=1e-4)
 

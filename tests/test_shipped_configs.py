@@ -130,7 +130,32 @@ def test_demo_takes_a_training_step_at_a_small_size(spec: str) -> None:
         _take_step(config, name)
 
 
-@pytest.mark.parametrize("spec", [s for s in BUILT if not s.startswith("demo")])
+# What another default traces too: the same method with other weights, losses, stages or data.
+LIKE_ANOTHER = (
+    "accuracy_efficiency",
+    "accuracy_only",
+    "frameexit_confidence",
+    "imagenet",
+    "joint_only",
+    "no_finetune",
+    "paper_loss",
+    "released_loss",
+    "resnet",
+    "resolution_only",
+    "scsampler_ranking",
+    "fcvid",
+    "mini_kinetics",
+)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        pytest.param(s, marks=[pytest.mark.slow] * s.endswith(LIKE_ANOTHER))
+        for s in BUILT
+        if not s.startswith("demo")
+    ],
+)
 def test_every_other_config_has_a_training_step(spec: str) -> None:
     """Traced, not compiled: seconds a config, and what differs is in the trace."""
     config = _shrunk(load_config(spec))

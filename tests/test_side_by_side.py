@@ -106,7 +106,7 @@ def test_one_that_fails_ends_the_others(tmp_path: Path, capfd: pytest.CaptureFix
     assert not _alive(int((tmp_path / "b").read_text().split()[0]))
 
 
-@pytest.mark.parametrize("number_of_lanes", [1, 2])
+@pytest.mark.parametrize("number_of_lanes", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_others_go_on_where_asked_to(
     tmp_path: Path, two_lanes: list[int], number_of_lanes: int
 ) -> None:
@@ -120,7 +120,11 @@ def test_the_others_go_on_where_asked_to(
 
 
 @pytest.mark.parametrize(
-    ("number", "kind"), [(signal.SIGTERM, Preempted), (signal.SIGINT, StoppedByUser)]
+    ("number", "kind"),
+    [
+        (signal.SIGTERM, Preempted),
+        pytest.param(signal.SIGINT, StoppedByUser, marks=pytest.mark.slow),
+    ],
 )
 def test_an_order_to_stop_reaches_all_of_them(
     tmp_path: Path, number: signal.Signals, kind: type[Preempted]

@@ -60,8 +60,12 @@ def _video(seed: int = 0) -> np.ndarray:
     return (brightness * rng.integers(0, 256, (LENGTH, 32, 32, 3))).astype(np.uint8)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("config", [PAPER, RELEASED, SKIPPING_ONLY, WEIGHTED])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "config",
+    [PAPER, pytest.param(RELEASED, marks=pytest.mark.slow), SKIPPING_ONLY, WEIGHTED],
+    ids=["paper", "released", "skipping only", "weighted"],
+)
 def test_frame_by_frame_equals_the_clip(config: ARNetConfig, seed: int) -> None:
     model, video = _model(config, seed), _video(seed)
     clip = model(video[None], routing="masked")

@@ -1,14 +1,14 @@
 """Training steps over four devices: sharded momentum, micro-batches, and the routed form."""
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
+from cpu_devices import with_devices
 
 SCRIPT = """
-import dataclasses, json
+import dataclasses, functools, json
 import jax, jax.numpy as jnp, numpy as np, optax
 from ar_net_jax.config.optimizer import OptimizerConfig
 from ar_net_jax.backbones import layers
@@ -25,14 +25,13 @@ METHOD = ARNet(ARNetConfig(
     num_classes=3, resolutions=(24, 16), backbones=("resnet8_tiny",), skips=(1, 2),
     policy=PolicyConfig("resnet8_tiny", 16, hidden_size=8),
 ))
+# Of one network, which is the policy's.
+SMALLER = ARNet(dataclasses.replace(METHOD.config, resolutions=(16,), backbones=()))
 JOINT = ARNetStage(
     "joint", ARNet.usual_losses("joint"), learning_rate=0.05, tau_start=2.0, tau_decay=0.0
 )
 ROUTED = dataclasses.replace(JOINT, freeze_policy="all", routing="routed", routed_chunk=3)
 MESH = devices.make_mesh()
-VARIABLES = jax.device_get(
-    jax.jit(METHOD.initial_variables)(jax.random.key(0))
-)
 
 def batch(step):
     rng = np.random.default_rng(step)
@@ -43,17 +42,22 @@ def batch(step):
         "epoch": np.zeros(8, np.int32),
     }
 
-def train(stage, mesh, steps=3, **fields):
+@functools.cache
+def drawn(method):
+    return jax.device_get(jax.jit(method.initial_variables)(jax.random.key(0)))
+
+def train(method, stage, mesh, steps=3, **fields):
+    variables = drawn(method)
     config = OptimizerConfig(**fields)
     optimizer = make_optimizer(
-        config, optax.constant_schedule(0.05), VARIABLES["params"],
-        part_of=lambda path: METHOD.part_of(stage, path), heads=METHOD.head_names(),
+        config, optax.constant_schedule(0.05), variables["params"],
+        part_of=lambda path: method.part_of(stage, path), heads=method.head_names(),
     )
     step = make_train_step(
-        StageLoss(METHOD, stage, 1, mesh), optimizer, mesh, steps_per_epoch=4,
+        StageLoss(method, stage, 1, mesh), optimizer, mesh, steps_per_epoch=4,
         micro_batches=config.micro_batches, shard_state=config.shard_state,
     )
-    state = TrainState.create(jax.tree.map(jnp.array, VARIABLES), optimizer)
+    state = TrainState.create(jax.tree.map(jnp.array, variables), optimizer)
     if mesh is not None:
         shard = config.shard_state
         state = jax.device_put(state, state_shardings(state, mesh, shard_optimizer=shard))
@@ -72,8 +76,8 @@ def difference(a, b):
     )
 
 found = {"devices": jax.device_count()}
-whole = train(JOINT, MESH)
-split = train(JOINT, MESH, shard_state=True)
+whole = train(SMALLER, JOINT, MESH)
+split = train(SMALLER, JOINT, MESH, shard_state=True)
 found["sharded"] = difference(split[0], whole[0])
 found["losses"] = [whole[1], split[1]]
 found["compiled"] = [whole[2], split[2]]
@@ -83,8 +87,8 @@ found["shares"] = [
 found["parameters_whole"] = all(x.is_fully_replicated for x in jax.tree.leaves(split[0].params))
 # Statistics are those of a chunk or of a part, so the forms agree only without them.
 resnet.batch_norm = lambda *, train, **options: layers.batch_norm(train=False, **options)
-masked = train(dataclasses.replace(ROUTED, routing="masked"), None)
-routed = train(ROUTED, MESH, micro_batches=2)
+masked = train(METHOD, dataclasses.replace(ROUTED, routing="masked"), None)
+routed = train(METHOD, ROUTED, MESH, micro_batches=2)
 found["routed"] = difference(routed[0].params, masked[0].params)
 print(json.dumps(found))
 """
@@ -92,13 +96,12 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def found() -> dict:
-    env = {
-        **os.environ,
-        "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_force_host_platform_device_count=4",
-        "JAX_PLATFORMS": "cpu",
-    }
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], env=env, capture_output=True, text=True, timeout=600
+        [sys.executable, "-c", SCRIPT],
+        env=with_devices(4),
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
