@@ -1,4 +1,6 @@
-"""The convolution whose gradients are written out agrees with XLA's own."""
+"""The forms that convolutions and their gradients take on CPU agree with XLA's own."""
+
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +9,8 @@ import pytest
 from jax.test_util import check_grads
 
 from ar_net_jax.ops.conv_cpu import (
+    by_convolution,
+    by_product,
     conv2d,
     gradients_by_convolutions,
     gradients_by_products,
@@ -25,11 +29,16 @@ CASES = [
     (2, 10, 9, 4, 6, 5, 2, ((1, 2), (2, 2))),
     (2, 16, 15, 3, 8, 7, 2, ((3, 3), (3, 3))),
     (2, 6, 6, 3, 4, 1, 1, ((1, 1), (1, 1))),
+    # From here on in the forms for many channels.
+    (2, 5, 5, 16, 3, 3, 1, ((1, 1), (1, 1))),
+    (3, 6, 5, 16, 20, 3, 2, ((1, 1), (1, 1))),
+    (2, 4, 5, 128, 3, 1, 2, ((0, 0), (0, 0))),
+    (2, 2, 3, 512, 512, 3, 1, ((1, 1), (1, 1))),
 ]
 
 
 @pytest.mark.parametrize("images, rows, columns, inputs, outputs, size, stride, padding", CASES)
-def test_both_forms_of_the_gradients_agree(
+def test_all_forms_agree(
     images: int,
     rows: int,
     columns: int,
@@ -40,17 +49,42 @@ def test_both_forms_of_the_gradients_agree(
     padding: tuple,
 ) -> None:
     rng = np.random.default_rng(size + stride)
-    x = rng.normal(size=(images, rows, columns, inputs)).astype(np.float32)
-    kernel = rng.normal(size=(size, size, inputs, outputs)).astype(np.float32)
-    result = jax.eval_shape(lambda *a: conv2d(*a, stride, padding), x, kernel)
-    grad = rng.normal(size=result.shape).astype(np.float32)
-    found, expected = (
-        jax.jit(form, static_argnums=(3, 4))(x, kernel, grad, stride, padding)
-        for form in (gradients_by_products, gradients_by_convolutions)
-    )
-    for ours, theirs in zip(found, expected):
-        assert ours.shape == theirs.shape
-        np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
+    x = rng.normal(size=(images, rows, columns, inputs))
+    kernel = rng.normal(size=(size, size, inputs, outputs))
+    with jax.enable_x64(True):
+        results = [
+            jax.jit(form, static_argnums=(2, 3))(x, kernel, stride, padding)
+            for form in (by_product, by_convolution, conv2d)
+        ]
+        grad = rng.normal(size=results[0].shape)
+        found, expected = (
+            jax.jit(form, static_argnums=(3, 4))(x, kernel, grad, stride, padding)
+            for form in (gradients_by_products, gradients_by_convolutions)
+        )
+    for ours, theirs in [*itertools.pairwise(results), *zip(found, expected, strict=True)]:
+        assert ours.dtype == np.float64
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-10)
+
+
+def _lowered(platform: str, *shapes: tuple[int, ...]) -> str:
+    """The program of a 1x1 convolution and its gradients for a platform that need not be here."""
+
+    def gradients(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+        return jax.value_and_grad(
+            lambda x, kernel: jnp.sum(conv2d(x, kernel, 1, ((0, 0), (0, 0))) ** 2), argnums=(0, 1)
+        )(x, kernel)
+
+    arrays = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    return jax.jit(gradients).trace(*arrays).lower(lowering_platforms=(platform,)).as_text()
+
+
+@pytest.mark.parametrize(
+    "platform, convolutions, products", [("cpu", 0, 3), ("tpu", 3, 0), ("cuda", 3, 0)]
+)
+def test_products_are_for_cpus_alone(platform: str, convolutions: int, products: int) -> None:
+    text = _lowered(platform, (2, 4, 4, 8), (1, 1, 8, 6))
+    assert text.count("stablehlo.convolution") == convolutions
+    assert text.count("stablehlo.dot_general") == products
 
 
 def test_the_gradient_of_a_call_is_that_of_finite_differences() -> None:

@@ -32,7 +32,7 @@ def list_operations(fn: Callable[..., Any], *args: Any) -> list[Operation]:
 
     A scan counts its body times its length, a `while_loop` its body once. Of the branches of a
     `cond` the most expensive one counts; those that differ by platform are such a `cond`, so a
-    depthwise convolution counts as a convolution whatever form the platform takes. A `shard_map`
+    convolution counts as one whatever form the platform takes. A `shard_map`
     counts the work of all its shards. Multiplications by padding zeros are included, as is usual.
 
     Args:
@@ -64,7 +64,8 @@ def _walk(jaxpr: Jaxpr, runs: int) -> Iterator[Operation]:
             yield _operation(eqn, _dot_macs(eqn), runs)
         elif name == "cond":
             branches = [list(_walk(branch.jaxpr, runs)) for branch in eqn.params["branches"]]
-            yield from max(branches, key=lambda found: sum(op.macs for op in found))
+            # Of equals the last, which is the one for platforms that have no form of their own.
+            yield from max(reversed(branches), key=lambda found: sum(op.macs for op in found))
         else:
             for inner in _inner_jaxprs(eqn.params):
                 yield from _walk(inner, runs * _repetitions(eqn))
