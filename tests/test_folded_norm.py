@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ar_net_jax.backbones.folded_norm import conv_norm, pooled_stem, product_moments
+from ar_net_jax.backbones.folded_norm import conv_norm, pooled_stem
+from ar_net_jax.ops import normed_product as ops
 
 Array = jax.Array
 
@@ -104,7 +105,7 @@ def test_moments_of_a_product_are_those_of_the_pixels_that_count() -> None:
     rng = np.random.default_rng(1)
     x, kernel = rng.normal(2, 1, (5, 3, 4, 6)), rng.normal(size=(6, 9))
     mask = np.array([True, False, True, True, False])
-    found = product_moments(
+    found = ops.product_moments(
         jnp.asarray(x, jnp.float32),
         jnp.asarray(kernel, jnp.float32),
         jnp.asarray(mask).reshape(-1, 1, 1, 1),
@@ -112,3 +113,22 @@ def test_moments_of_a_product_are_those_of_the_pixels_that_count() -> None:
     y = (x @ kernel)[mask]
     np.testing.assert_allclose(found[0], y.mean((0, 1, 2)), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(found[1], y.var((0, 1, 2)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("mask", [None, [True, False, True]])
+def test_both_forms_of_a_normed_product_agree(mask: list[bool] | None) -> None:
+    """In float64, which no order of sums disturbs."""
+    rng = np.random.default_rng(2)
+    with jax.enable_x64(True):
+        x, grad = (jnp.asarray(rng.normal(1, 1, (3, 4, 5, size))) for size in (4, 6))
+        kernel, scale, bias = (rng.normal(size=s) for s in ((1, 1, 4, 6), 6, 6))
+        rows = None if mask is None else jnp.asarray(mask).reshape(-1, 1, 1, 1)
+        inputs = ops.Inputs(x, jnp.asarray(kernel), jnp.asarray(scale), jnp.asarray(bias), rows)
+        plain = ops.product_first(inputs, 1e-5)
+        folded = ops.moments_first(inputs, 1e-5)
+        for ours, theirs in zip(folded[:3], plain[:3], strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
+        expected = ops.gradients_of_product(inputs, *plain[1:], grad, 1e-5)
+        found = ops.gradients_through_moments(inputs, *folded[1:], grad, 1e-5)
+        for ours, theirs in zip(found, expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-8)

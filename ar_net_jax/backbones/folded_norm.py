@@ -3,8 +3,7 @@
 On accelerators a training step is bound by memory traffic. Two of a ResNet's places need not write
 a map, read it for BatchNorm, and read it again for BatchNorm's gradient:
 
-- A pointwise convolution's mean and variance follow from the moments of its input. Known before
-  the product, they become part of the kernel, and raw values are never kept.
+- A pointwise convolution's BatchNorm becomes part of its kernel, see `ops.normed_product`.
 - A maximum does not change its place under BatchNorm and ReLU where the scale is positive. The map
   is pooled as it is, and a quarter of it is normalised.
 
@@ -22,11 +21,10 @@ from jax.typing import DTypeLike
 from ar_net_jax.backbones.layers import KAIMING_FAN_OUT, batch_norm, conv
 from ar_net_jax.ops.conv_cpu import conv2d
 from ar_net_jax.ops.depthwise import Padding
+from ar_net_jax.ops.normed_product import moments, normed_product
 
 Array = jax.Array
 
-_NO_PADDING = ((0, 0), (0, 0))
-_EXACT = lax.Precision.HIGHEST
 _SETTINGS: dict[str, Any] = {"use_running_average": False, "momentum": 0.9, "epsilon": 1e-5}
 
 
@@ -127,11 +125,9 @@ class _PointwiseNorm(_FoldedNorm):
         `mask`, bool, of a shape that broadcasts to [N, H, W, 1], tells what statistics are about.
         """
         scale, bias = self.declare(kernel.shape[-1])
-        mean, variance = product_moments(x, kernel[0, 0], mask)
+        y, mean, variance = normed_product(x, kernel, scale, bias, mask, self.epsilon)
         self.keep(mean, variance)
-        factor = lax.rsqrt(variance + self.epsilon) * scale
-        y = conv2d(x, (kernel * factor).astype(x.dtype), 1, _NO_PADDING)
-        return (y + (bias - mean * factor)).astype(self.dtype)
+        return y.astype(self.dtype)
 
 
 class _PooledNorm(_FoldedNorm):
@@ -152,71 +148,3 @@ class _PooledNorm(_FoldedNorm):
         self.keep(mean * sign, variance)
         factor = lax.rsqrt(variance + self.epsilon) * (scale * sign)
         return ((_max_pool(y) - mean) * factor + bias).astype(self.dtype)
-
-
-def moments(x: Array, mask: Array | None) -> tuple[Array, Array]:
-    """Mean and variance of each channel over pixels, in one pass.
-
-    Args:
-        x: [N, H, W, C].
-        mask: bool, of a shape that broadcasts to [N, H, W, 1]: pixels that count; None for all.
-
-    Returns:
-        Two of at least float32 [C].
-    """
-    x = x.astype(_exact(x))
-    count = _count(x, mask)
-    x = x if mask is None else jnp.where(mask, x, 0)
-    mean = jnp.sum(x, (0, 1, 2)) / count
-    square = jnp.sum(lax.square(x), (0, 1, 2)) / count
-    return mean, jnp.maximum(square - lax.square(mean), 0)
-
-
-def product_moments(x: Array, kernel: Array, mask: Array | None) -> tuple[Array, Array]:
-    """Mean and variance of `x @ kernel` over pixels, from moments of `x`.
-
-    Args:
-        x: [N, H, W, C].
-        kernel: at least float32 [C, D].
-        mask: as in `moments`.
-
-    Returns:
-        Two of at least float32 [D].
-    """
-    count = _count(x, mask)
-    x = x if mask is None else jnp.where(mask, x, jnp.zeros((), x.dtype))
-    mean = jnp.sum(x, (0, 1, 2), dtype=_exact(x)) / count
-    covariance = second_moments(x) / count - jnp.outer(mean, mean)
-    variance = jnp.sum(kernel * jnp.matmul(covariance, kernel, precision=_EXACT), 0)
-    return jnp.matmul(mean, kernel, precision=_EXACT), jnp.maximum(variance, 0)
-
-
-def _count(x: Array, mask: Array | None) -> Any:
-    if mask is None:
-        return x.size // x.shape[-1]
-    return jnp.sum(jnp.broadcast_to(mask, (*x.shape[:-1], 1)), dtype=_exact(x))
-
-
-def _exact(x: Array) -> Any:
-    """Sums over pixels are at least float32."""
-    return jnp.promote_types(x.dtype, jnp.float32)
-
-
-@jax.custom_vjp
-def second_moments(x: Array) -> Array:
-    """Sums over pixels of products of channels: [N, H, W, C] to at least float32 [C, C]."""
-    pixels = (((0, 1, 2), (0, 1, 2)), ((), ()))
-    return lax.dot_general(x, x, pixels, preferred_element_type=_exact(x))
-
-
-def _forward(x: Array) -> tuple[Array, Array]:
-    return second_moments(x), x
-
-
-def _backward(x: Array, grad: Array) -> tuple[Array]:
-    # In the type of `x`: that of the gradient would make a float32 product of all pixels.
-    both = (grad + grad.T).astype(x.dtype)
-    return (conv2d(x, both[None, None], 1, _NO_PADDING),)
-
-
-second_moments.defvjp(_forward, _backward)
