@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -10,14 +10,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ar_net_jax.backbones.base import Backbone, Counted, shifted_name
-from ar_net_jax.backbones.layers import (
-    Shift,
-    batch_norm,
-    conv,
-    global_average,
-    run_block,
-    shift_of,
-)
+from ar_net_jax.backbones.folded_norm import conv_norm, pooled_stem
+from ar_net_jax.backbones.layers import Shift, global_average, run_block, shift_of
 from ar_net_jax.backbones.layouts import Layer, Layout
 
 Array = jax.Array
@@ -81,13 +75,15 @@ class ResidualBlock(nn.Module):
             layers = [(self.width, 1, 1), (self.width, 3, self.stride), (self.features, 1, 1)]
         y = x if shift is None else shift(x)
         for i, (features, kernel, stride) in enumerate(layers, start=1):
-            y = conv(features, kernel, stride=stride, dtype=self.dtype, name=f"conv{i}")(y)
-            y = batch_norm(train=train, dtype=self.dtype, name=f"bn{i}")(y)
+            names = f"conv{i}", f"bn{i}"
+            settings: Any = {"stride": stride, "train": train, "dtype": self.dtype}
+            y = conv_norm(y, features, kernel, names=names, **settings)
             if i < len(layers):
                 y = nn.relu(y)
         if self.stride != 1 or x.shape[-1] != self.features:
-            x = conv(self.features, 1, stride=self.stride, dtype=self.dtype, name="downsample_0")(x)
-            x = batch_norm(train=train, dtype=self.dtype, name="downsample_1")(x)
+            names = "downsample_0", "downsample_1"
+            settings = {"stride": self.stride, "train": train, "dtype": self.dtype}
+            x = conv_norm(x, self.features, 1, names=names, **settings)
         return nn.relu(x + y)
 
 
@@ -146,11 +142,12 @@ class ResNet(nn.Module):
         del keys
         shift = shift_of(self.shift_div, num_frames, frame_mask)
         spec = self.spec
-        kernel = 7 if spec.stem == "imagenet" else 3
-        x = conv(spec.widths[0], kernel, stride=2, dtype=self.dtype, name="conv1")(x)
-        x = nn.relu(batch_norm(train=train, dtype=self.dtype, name="bn1")(x))
         if spec.stem == "imagenet":
-            x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+            x = pooled_stem(x, spec.widths[0], train=train, dtype=self.dtype)
+        else:
+            names = "conv1", "bn1"
+            settings: Any = {"stride": 2, "train": train, "dtype": self.dtype}
+            x = nn.relu(conv_norm(x, spec.widths[0], 3, names=names, **settings))
         for stage, (depth, width) in enumerate(zip(spec.depths, spec.widths, strict=True), start=1):
             for i in range(depth):
                 block = ResidualBlock(

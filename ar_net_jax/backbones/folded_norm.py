@@ -1,0 +1,150 @@
+"""BatchNorm in training as part of what stands beside it, so that large maps are passed less often.
+
+On accelerators a training step is bound by memory traffic. Two of a ResNet's places need not write
+a map, read it for BatchNorm, and read it again for BatchNorm's gradient:
+
+- A pointwise convolution's BatchNorm becomes part of its kernel, see `ops.normed_product`.
+- A maximum does not change its place under BatchNorm and ReLU where the scale is positive. The map
+  is pooled as it is, and a quarter of it is normalised.
+
+Parameters, statistics and results are those of the plain layers, up to rounding.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import DTypeLike
+
+from ar_net_jax.backbones.layers import KAIMING_FAN_OUT, batch_norm, conv
+from ar_net_jax.ops.conv_cpu import conv2d
+from ar_net_jax.ops.depthwise import Padding
+from ar_net_jax.ops.normed_product import moments, normed_product
+
+Array = jax.Array
+
+_SETTINGS: dict[str, Any] = {"use_running_average": False, "momentum": 0.9, "epsilon": 1e-5}
+
+
+def conv_norm(
+    x: Array,
+    features: int,
+    kernel: int,
+    *,
+    stride: int = 1,
+    train: bool,
+    dtype: DTypeLike,
+    names: tuple[str, str],
+) -> Array:
+    """A convolution with BatchNorm after it, to be called within a compact method.
+
+    Args:
+        x: [N, H, W, C].
+        features: D.
+        kernel: side length of the kernel.
+        stride: the same for rows and columns.
+        train: as in `batch_norm`.
+        dtype: of the computation.
+        names: of the convolution and of the BatchNorm.
+
+    Returns:
+        [N, ceil(H / stride), ceil(W / stride), D].
+    """
+    # Of more channels than the result has, the moments would cost more than the product.
+    if train and kernel == 1 and features > x.shape[-1]:
+        weights = _Kernel((1, 1, x.shape[-1], features), name=names[0])()
+        seen = x[:, ::stride, ::stride].astype(dtype)
+        return _PointwiseNorm(dtype=dtype, name=names[1], **_SETTINGS)(seen, weights)
+    x = conv(features, kernel, stride=stride, dtype=dtype, name=names[0])(x)
+    return batch_norm(train=train, dtype=dtype, name=names[1])(x)
+
+
+def pooled_stem(x: Array, features: int, *, train: bool, dtype: DTypeLike) -> Array:
+    """A 7x7 convolution, BatchNorm, ReLU and 3x3 max-pool, to be called within a compact method.
+
+    Both strides are 2; the submodules are `conv1` and `bn1`.
+
+    Args:
+        x: [N, H, W, C].
+        features: D.
+        train: as in `batch_norm`.
+        dtype: of the computation.
+
+    Returns:
+        [N, ceil(H / 4), ceil(W / 4), D].
+    """
+    if train:
+        weights = _Kernel((7, 7, x.shape[-1], features), name="conv1")()
+        return nn.relu(_PooledNorm(dtype=dtype, name="bn1", **_SETTINGS)(x.astype(dtype), weights))
+    x = conv(features, 7, stride=2, dtype=dtype, name="conv1")(x)
+    return _max_pool(nn.relu(batch_norm(train=False, dtype=dtype, name="bn1")(x)))
+
+
+def _max_pool(x: Array) -> Array:
+    pooled: Array = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+    return pooled
+
+
+class _Kernel(nn.Module):
+    """Declares what `nn.Conv` does."""
+
+    shape: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self) -> Array:
+        kernel: Array = self.param("kernel", KAIMING_FAN_OUT, self.shape, jnp.float32)
+        return kernel
+
+
+class _FoldedNorm(nn.BatchNorm):
+    """BatchNorm in training, with the variables of `nn.BatchNorm`."""
+
+    def declare(self, features: int) -> tuple[Array, Array]:
+        """Scale and bias, float32 [D]."""
+        scale = self.param("scale", self.scale_init, (features,), jnp.float32)
+        bias = self.param("bias", self.bias_init, (features,), jnp.float32)
+        return scale, bias
+
+    def keep(self, mean: Array, variance: Array) -> None:
+        """Moves the running statistics towards the batch's."""
+        for name, start, new in (("mean", jnp.zeros, mean), ("var", jnp.ones, variance)):
+            running = self.variable("batch_stats", name, start, new.shape, jnp.float32)
+            if not self.is_initializing():
+                running.value = self.momentum * running.value + (1 - self.momentum) * new
+
+
+class _PointwiseNorm(_FoldedNorm):
+    @nn.compact
+    def __call__(  # type: ignore[override]
+        self, x: Array, kernel: Array, *, mask: Array | None = None
+    ) -> Array:
+        """BatchNorm of the product of pixels [N, H, W, C] and a kernel float32 [1, 1, C, D].
+
+        `mask`, bool, of a shape that broadcasts to [N, H, W, 1], tells what statistics are about.
+        """
+        scale, bias = self.declare(kernel.shape[-1])
+        y, mean, variance = normed_product(x, kernel, scale, bias, mask, self.epsilon)
+        self.keep(mean, variance)
+        return y.astype(self.dtype)
+
+
+class _PooledNorm(_FoldedNorm):
+    @nn.compact
+    def __call__(  # type: ignore[override]
+        self, x: Array, kernel: Array, *, mask: Array | None = None
+    ) -> Array:
+        """BatchNorm of a convolution of [N, H, W, C] with float32 [7, 7, C, D], pooled.
+
+        `mask` as in `_PointwiseNorm`.
+        """
+        scale, bias = self.declare(kernel.shape[-1])
+        # With a positive factor the largest value stays the largest.
+        sign = jnp.where(scale < 0, -1.0, 1.0)
+        padding: Padding = ((3, 3), (3, 3))
+        y = conv2d(x, (kernel * sign).astype(x.dtype), 2, padding)
+        mean, variance = moments(y, mask)
+        self.keep(mean * sign, variance)
+        factor = lax.rsqrt(variance + self.epsilon) * (scale * sign)
+        return ((_max_pool(y) - mean) * factor + bias).astype(self.dtype)
