@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 
 import ar_net_jax
-from ar_net_jax.cli.xla_flags import set_cpu_flags
 from ar_net_jax.errors import Preempted, StoppedByUser, UserError, first_line
 from ar_net_jax.runtime.malloc import keep_freed_memory
 
@@ -76,7 +75,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     keep_freed_memory()
-    set_cpu_flags()
     arguments = _usual_spelling(sys.argv[1:] if argv is None else argv)
     job = next((word for word in arguments if not word.startswith("-")), None)
     parser = build_parser(job)

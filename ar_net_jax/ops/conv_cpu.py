@@ -24,7 +24,9 @@ Array = jax.Array
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 _CONTRACT_ROWS = (((0,), (0,)), ((), ()))
-# Output pixels of a map, and channels of the input, with which copying all patches pays.
+# Channels of the input from which on a 1x1 convolution is a product; and for larger kernels, output
+# pixels of a map and channels of the input with which copying all patches pays.
+_POINTWISE_CHANNELS = 64
 _FEW_PIXELS, _MANY_CHANNELS = 64, 512
 # A sum over the rows of two matrices runs at 10 to 25 GMAC/s, a product of rows and columns at 20
 # to 40. From so many channels of the input on, one matrix is copied transposed beforehand: for 1x1
@@ -99,7 +101,7 @@ def by_product(x: Array, kernel: Array, stride: int, padding: Padding) -> Array:
 def _is_product(x: Array, kernel: Array, stride: int, padding: Padding) -> bool:
     """Whether `by_product` is the faster form on CPU."""
     if _is_pointwise(kernel, padding):
-        return True
+        return x.shape[-1] >= _POINTWISE_CHANNELS
     pixels = [
         _positions(side + sum(zeros), kernel.shape[0], stride)
         for side, zeros in zip(x.shape[1:3], padding, strict=True)
