@@ -14,7 +14,7 @@ from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 from ar_net_jax import backbones, costs, methods
 from ar_net_jax.errors import UserError
 from ar_net_jax.modules.policy import PolicyConfig
-from ar_net_jax.ops import depthwise
+from ar_net_jax.ops import conv_cpu, depthwise
 
 RESNETS = ("resnet50", "resnet34", "resnet18")
 EFFICIENTNETS = ("efficientnet_b3", "efficientnet_b1", "efficientnet_b0")
@@ -229,6 +229,18 @@ def test_each_convolution_of_mobilenet_v2_by_its_formula():
     variables = jax.eval_shape(backbone.init, jax.random.key(0), frame)
     operations = costs.list_operations(backbone.apply, variables, frame)
     assert [operation.macs for operation in operations] == expected
+
+
+def test_a_pointwise_convolution_counts_as_one_on_every_platform():
+    """On CPU it runs as a matrix product of as many multiplications."""
+
+    def convolve(x, kernel):
+        return conv_cpu.conv2d(x, kernel, 2, ((0, 0), (0, 0)))
+
+    (operation,) = costs.list_operations(convolve, _struct(1, 8, 8, 64), _struct(1, 1, 64, 6))
+    assert operation == costs.Operation(
+        "conv_general_dilated", ((1, 8, 8, 64), (1, 1, 64, 6)), (1, 4, 4, 6), 4 * 4 * 6 * 64, 1
+    )
 
 
 def test_depthwise_counts_as_a_convolution_on_every_platform():

@@ -32,8 +32,8 @@ def list_operations(fn: Callable[..., Any], *args: Any) -> list[Operation]:
 
     A scan counts its body times its length, a `while_loop` its body once. Of the branches of a
     `cond` the most expensive one counts; those that differ by platform are such a `cond`, so a
-    convolution counts as one whatever form the platform takes. A `shard_map`
-    counts the work of all its shards. Multiplications by padding zeros are included, as is usual.
+    convolution counts as one whatever form the platform takes. A `shard_map` counts the work of all
+    its shards. Multiplications by padding zeros are included, as is usual.
 
     Args:
         fn: a function that JAX can trace.

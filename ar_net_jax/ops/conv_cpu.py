@@ -1,7 +1,7 @@
 """A convolution that is fast on CPU too, and so are its gradients.
 
-There XLA runs a 1x1 convolution, and a larger one over a map of few pixels, at two thirds of the
-speed of the matrix product that it amounts to. It turns the kernel's gradient into a convolution
+There XLA runs a 1x1 convolution, and a larger one over a map of few pixels, slower than the matrix
+product that it amounts to, by up to a half. It turns the kernel's gradient into a convolution
 with batch and channels exchanged, which costs copies and runs at a tenth of that speed; inside a
 loop it is slower still. So on CPU these are written as products. The parameters do not depend on
 the form, and programs for other platforms hold plain convolutions.
@@ -28,10 +28,11 @@ _CONTRACT_ROWS = (((0,), (0,)), ((), ()))
 # pixels of a map and channels of the input with which copying all patches pays.
 _POINTWISE_CHANNELS = 64
 _FEW_PIXELS, _MANY_CHANNELS = 64, 512
-# A sum over the rows of two matrices runs at 10 to 25 GMAC/s, a product of rows and columns at 20
-# to 40. From so many channels of the input on, one matrix is copied transposed beforehand: for 1x1
-# kernels the input, for larger ones, which see it several times, the gradient.
-_TURN_INPUT, _TURN_GRADIENT = 128, 16
+# A sum over the rows of two matrices runs at 10 to 30 GMAC/s, a product of rows and columns at 13
+# to 35. From so many channels of the input on, the gradient is copied transposed for it, and every
+# row of the kernel uses the copy. For 1x1 kernels nothing shares it: alone they gain by it, but a
+# step of ResNet-50 took a tenth longer.
+_TURN_GRADIENT = 16
 # Output pixels whose products are summed at a time: few enough for the cache, enough for speed.
 _PIXELS, _PIXELS_TURNED = 2048, 700
 
@@ -160,13 +161,7 @@ def _pointwise_gradients(x: Array, kernel: Array, grad: Array, stride: int) -> t
     """Those of a 1x1 convolution: a pixel is a row of a matrix."""
     seen = x[:, ::stride, ::stride]
     by_pixel = grad.reshape(-1, grad.shape[-1])
-    seen_by_pixel = seen.reshape(-1, x.shape[-1])
-    if x.shape[-1] >= _TURN_INPUT:
-        kernel_grad = jnp.matmul(
-            _turned(seen_by_pixel), by_pixel, preferred_element_type=_sum_type(x)
-        )
-    else:
-        kernel_grad = _product_of_rows(seen_by_pixel, by_pixel)
+    kernel_grad = _product_of_rows(seen.reshape(-1, x.shape[-1]), by_pixel)
     x_grad = (by_pixel @ kernel[0, 0].T).reshape(seen.shape)
     if stride > 1:
         rows, columns = (
