@@ -1,9 +1,9 @@
 """BatchNorm in training as part of what stands beside it, so that large maps are passed less often.
 
-On accelerators a training step is bound by memory traffic. Two of a ResNet's places need not write
+On TPUs a training step is bound by memory traffic. Two of a ResNet's places need not write
 a map, read it for BatchNorm, and read it again for BatchNorm's gradient:
 
-- A pointwise convolution's BatchNorm becomes part of its kernel, see `ops.normed_product`.
+- On a TPU a pointwise convolution's BatchNorm becomes part of its kernel, see `ops.normed_product`.
 - A maximum does not change its place under BatchNorm and ReLU where the scale is positive. The map
   is pooled as it is, and a quarter of it is normalised.
 
