@@ -141,7 +141,10 @@ def _taps(size: int, kernel: int, stride: int) -> int:
 
 
 def test_xlas_figure_is_taps_on_the_frame_and_elementwise_work() -> None:
-    """ResNet-18 written out by hand, its convolutions without the taps on padding."""
+    """ResNet-18 written out by hand, its convolutions without the taps on padding.
+
+    Only the last three, over few pixels, are products on CPU, which hold those taps too.
+    """
     macs = _taps(112, 7, 2) ** 2 * 3 * 64 + 512 * 10
     size, channels = 28, 64
     for width, stride in [(64, 1), (128, 2), (256, 2), (512, 2)]:
@@ -149,11 +152,12 @@ def test_xlas_figure_is_taps_on_the_frame_and_elementwise_work() -> None:
         size = -(-size // stride)
         if stride == 2:
             macs += size**2 * channels * width
-        macs += 3 * _taps(size, 3, 1) ** 2 * width**2
+        taps = 3 * size if width == 512 else _taps(size, 3, 1)
+        macs += 3 * taps**2 * width**2
         channels = width
     xla = xla_gmacs("resnet18", 112, 10) * 1e9
     assert macs < xla < 1.02 * macs
-    assert xla < 0.9 * 1e9 * frame_gflops("resnet18", 112, 10, "macs")
+    assert xla < 0.95 * 1e9 * frame_gflops("resnet18", 112, 10, "macs")
 
 
 @given(st.lists(st.integers(0, 50), min_size=3, max_size=3).filter(lambda counts: sum(counts) > 1))

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from ar_net_jax import backbones
-from ar_net_jax.backbones import layers, resnet
+from ar_net_jax.backbones import folded_norm, resnet
 from ar_net_jax.config.optimizer import OptimizerConfig
 from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config
@@ -59,8 +59,11 @@ STAGES = {
 @pytest.fixture
 def evaluation_batch_norm(monkeypatch: pytest.MonkeyPatch) -> None:
     """BatchNorm by running statistics, in training too."""
-    norm = lambda *, train, **options: layers.batch_norm(train=False, **options)  # noqa: E731
-    monkeypatch.setattr(resnet, "batch_norm", norm)
+
+    def normed(*args: Any, train: bool, **options: Any) -> jax.Array:
+        return folded_norm.conv_norm(*args, train=False, **options)
+
+    monkeypatch.setattr(resnet, "conv_norm", normed)
 
 
 def _batch() -> dict[str, jax.Array]:

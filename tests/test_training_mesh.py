@@ -11,7 +11,7 @@ SCRIPT = """
 import dataclasses, functools, json
 import jax, jax.numpy as jnp, numpy as np, optax
 from ar_net_jax.config.optimizer import OptimizerConfig
-from ar_net_jax.backbones import layers
+from ar_net_jax.backbones import folded_norm
 from ar_net_jax.backbones import resnet
 from ar_net_jax.methods.ar_net import ARNet, ARNetConfig, ARNetStage
 from ar_net_jax.modules.policy import PolicyConfig
@@ -86,7 +86,7 @@ found["shares"] = [
 ]
 found["parameters_whole"] = all(x.is_fully_replicated for x in jax.tree.leaves(split[0].params))
 # Statistics are those of a chunk or of a part, so the forms agree only without them.
-resnet.batch_norm = lambda *, train, **options: layers.batch_norm(train=False, **options)
+resnet.conv_norm = lambda *a, train, **options: folded_norm.conv_norm(*a, train=False, **options)
 masked = train(METHOD, dataclasses.replace(ROUTED, routing="masked"), None)
 routed = train(METHOD, ROUTED, MESH, micro_batches=2)
 found["routed"] = difference(routed[0].params, masked[0].params)

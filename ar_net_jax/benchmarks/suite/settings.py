@@ -5,22 +5,10 @@ from dataclasses import dataclass
 
 import jax
 
+from ar_net_jax import methods
 from ar_net_jax.errors import UserError
+from ar_net_jax.recipes import PAPER_VARIANTS
 
-# Variants of the shipped configs. AR-Net and Uniform come before them.
-_METHODS = (
-    "scsampler",
-    "ocsampler",
-    "frameexit",
-    "listentolook",
-    "liteeval",
-    "adafocus_v2",
-    "uni_adafocus",
-    "adaframe",
-    "multi_agent",
-    "multi_scale",
-    "lstm",
-)
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -65,10 +53,16 @@ def choose_suite(
         quick: the short form, which a CPU takes always: small batches, float32, fewer rounds, and
             no PyTorch.
     """
+    # The reference stands beside every one of them.
+    others = tuple(
+        name
+        for name in methods.names()
+        if name in PAPER_VARIANTS and not methods.get(name).traits.reference
+    )
     if quick or jax.default_backend() == "cpu":
         return SuiteSettings(
             config or "demo",
-            _METHODS,
+            others,
             dtypes=("float32",),
             batches=(4, 1),
             training_batch=4,
@@ -78,7 +72,7 @@ def choose_suite(
         )
     return SuiteSettings(
         config or "activitynet",
-        _METHODS,
+        others,
         dtypes=("bfloat16", "float32"),
         batches=(64, 1, 8),
         training_batch=16,
