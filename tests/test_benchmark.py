@@ -13,6 +13,7 @@ import pytest
 from cpu_devices import with_devices
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_config import write_tiny
 
 from ar_net_jax.benchmarks.entries import Source, fresh_variables, split_names
 from ar_net_jax.benchmarks.usage import MIXES, impose_usage, read_usage
@@ -27,17 +28,6 @@ from ar_net_jax.methods import Method
 from ar_net_jax.ops.actions import ActionSpace, Choices, apply_skips, policy_choices
 from ar_net_jax.runtime.timing import time_interleaved
 
-TINY = """
-from ar_net_jax import recipes
-
-def get_config(variants=""):
-    config = recipes.base_config("embedded", 10)
-    config.model.update(resolutions=(32, 20), backbones=("resnet8_tiny",), skips=(1, 2))
-    config.model.update(dtype="float32", gflops_convention="macs")
-    config.model.policy.update(backbone="resnet8_tiny", resolution=20, hidden_size=13)
-    config.data.update(num_frames=8, eval_batch_size=8, num_threads=2)
-    return recipes.apply_variants(config, variants, recipes.PAPER_VARIANTS)
-"""
 # Of 16 frames: at 32 px, in the policy, and in the two skips.
 COUNTS = (4, 5, 5, 2)
 USAGE = ",".join(map(str, COUNTS))
@@ -49,9 +39,7 @@ QUICK = ["--quick", "--quiet", "--repetitions=2", "--batch=2"]
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A config of networks that compile in a moment."""
-    path = tmp_path_factory.mktemp("config") / "tiny.py"
-    path.write_text(TINY)
-    return str(path)
+    return write_tiny(tmp_path_factory.mktemp("config"))
 
 
 def _document(folder: Path, *flags: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_config import write_tiny
 
 from ar_net_jax.benchmarks.suite import run as suite_run
 from ar_net_jax.benchmarks.suite.peaks import peak_tflops
@@ -16,26 +17,10 @@ from ar_net_jax.benchmarks.suite.steps import AGREEMENT, SPEED, TORCH, Step, Sui
 from ar_net_jax.cli.main import main
 from ar_net_jax.errors import UserError
 
-TINY = """
-from ar_net_jax import recipes
-
-def get_config(variants=""):
-    config = recipes.base_config("embedded", 10)
-    config.model.update(resolutions=(32, 20), backbones=("resnet8_tiny",), skips=(1, 2))
-    config.model.update(dtype="float32", gflops_convention="macs")
-    config.model.policy.update(backbone="resnet8_tiny", resolution=20, hidden_size=13)
-    config.data.update(num_frames=8, eval_batch_size=8, num_threads=2)
-    return recipes.apply_variants(config, variants, recipes.PAPER_VARIANTS)
-"""
-
 
 def _settings(folder: Path, **changed: Any) -> SuiteSettings:
-    config = folder / "tiny.py"
-    config.write_text(TINY)
     given = {"dtypes": ("float32",), "batches": (2, 1), "methods": ("scsampler",)}
-    return SuiteSettings(
-        str(config), training_batch=2, rounds=2, against_torch=False, **{**given, **changed}
-    )
+    return SuiteSettings(write_tiny(folder), training_batch=2, rounds=2, **{**given, **changed})
 
 
 class _MadeUp:

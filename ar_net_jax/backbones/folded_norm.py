@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
 
-from ar_net_jax.backbones.layers import KAIMING_FAN_OUT, batch_norm, conv
+from ar_net_jax.backbones.layers import EPSILON, KAIMING_FAN_OUT, MOMENTUM, batch_norm, conv
 from ar_net_jax.ops.conv_cpu import conv2d
 from ar_net_jax.ops.depthwise import Padding
 from ar_net_jax.ops.normed_product import moments, normed_product
@@ -27,7 +27,11 @@ Array = jax.Array
 
 # A batch of 192 frames has 147 and 18 pixels a channel in the last two stages of ResNet-50.
 _PIXELS_PER_CHANNEL = 16
-_SETTINGS: dict[str, Any] = {"use_running_average": False, "momentum": 0.9, "epsilon": 1e-5}
+_SETTINGS: dict[str, Any] = {
+    "use_running_average": False,
+    "momentum": MOMENTUM,
+    "epsilon": EPSILON,
+}
 
 
 def conv_norm(

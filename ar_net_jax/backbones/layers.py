@@ -15,6 +15,8 @@ from ar_net_jax.ops.temporal_shift import temporal_shift
 
 KAIMING_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 """He et al. 2015, as torchvision initialises its convolutions."""
+MOMENTUM, EPSILON = 0.9, 1e-5
+"""Of a BatchNorm, as torchvision has them."""
 
 
 def symmetric_padding(kernel: int) -> Padding:
@@ -64,8 +66,8 @@ def batch_norm(
     train: bool,
     dtype: DTypeLike,
     name: str,
-    momentum: float = 0.9,
-    epsilon: float = 1e-5,
+    momentum: float = MOMENTUM,
+    epsilon: float = EPSILON,
 ) -> nn.BatchNorm:
     """BatchNorm over all axes but the channels, to be called within a compact method.
 

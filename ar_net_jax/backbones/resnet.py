@@ -1,8 +1,9 @@
 """ResNet (He et al. 2016) in torchvision's layout and, with underscores for dots, its names."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -73,17 +74,15 @@ class ResidualBlock(nn.Module):
         layers = [(self.width, 3, self.stride), (self.features, 3, 1)]
         if self.kind == "bottleneck":
             layers = [(self.width, 1, 1), (self.width, 3, self.stride), (self.features, 1, 1)]
+        normed = functools.partial(conv_norm, train=train, dtype=self.dtype)
         y = x if shift is None else shift(x)
         for i, (features, kernel, stride) in enumerate(layers, start=1):
-            names = f"conv{i}", f"bn{i}"
-            settings: Any = {"stride": stride, "train": train, "dtype": self.dtype}
-            y = conv_norm(y, features, kernel, names=names, **settings)
+            y = normed(y, features, kernel, stride=stride, names=(f"conv{i}", f"bn{i}"))
             if i < len(layers):
                 y = nn.relu(y)
         if self.stride != 1 or x.shape[-1] != self.features:
             names = "downsample_0", "downsample_1"
-            settings = {"stride": self.stride, "train": train, "dtype": self.dtype}
-            x = conv_norm(x, self.features, 1, names=names, **settings)
+            x = normed(x, self.features, 1, stride=self.stride, names=names)
         return nn.relu(x + y)
 
 
@@ -146,8 +145,9 @@ class ResNet(nn.Module):
             x = pooled_stem(x, spec.widths[0], train=train, dtype=self.dtype)
         else:
             names = "conv1", "bn1"
-            settings: Any = {"stride": 2, "train": train, "dtype": self.dtype}
-            x = nn.relu(conv_norm(x, spec.widths[0], 3, names=names, **settings))
+            width = spec.widths[0]
+            x = conv_norm(x, width, 3, stride=2, train=train, dtype=self.dtype, names=names)
+            x = nn.relu(x)
         for stage, (depth, width) in enumerate(zip(spec.depths, spec.widths, strict=True), start=1):
             for i in range(depth):
                 block = ResidualBlock(

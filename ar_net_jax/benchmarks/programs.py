@@ -56,10 +56,6 @@ class Programs:
         self._compiled: dict[Hashable, tuple[Callable[..., Result], float, int | None]] = {}
         self._placed: dict[tuple[int, bool], tuple[Any, Any]] = {}
 
-    def __len__(self) -> int:
-        """How many programs have been compiled."""
-        return len(self._compiled)
-
     def get(self, entry: Entry, form: Routing, request: Request, *, alone: bool) -> Program:
         """The program for inputs of the shape of `request`.
 

@@ -146,10 +146,12 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
 
 def _measure_device(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     """The suite in place of single models."""
-    if flags.checkpoints or flags.topology or flags.usage or flags.chunks or flags.batch:
+    chosen = ("checkpoints", "topology", "usage", "chunks", "batch", "num_frames", "repetitions")
+    given = [name for name in (*chosen, "against_torch") if getattr(flags, name)]
+    if given:
         raise UserError(
-            "--suite=device: chooses models, usages, batches and chunks itself; leave out "
-            "--checkpoints, --topology, --usage, --chunks and --batch"
+            "--suite=device: chooses models, usages, batches, chunks and rounds itself; leave out "
+            + ", ".join(f"--{name.replace('_', '-')}" for name in given)
         )
     from ar_net_jax.benchmarks.suite.run import FILES, run_suite
     from ar_net_jax.benchmarks.suite.settings import choose_suite, read_budget

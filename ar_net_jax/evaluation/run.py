@@ -1,6 +1,7 @@
 """Evaluates a trained model on a split of its data set, which is prepared if need be."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +25,7 @@ from ar_net_jax.experiment import Config, apply_overrides
 from ar_net_jax.inference.model import check_variables, find_model, load_config_and_variables
 from ar_net_jax.inference.plans import AUTO, describe_plan, find_plan
 from ar_net_jax.inference.step import Routing
+from ar_net_jax.methods import Method
 from ar_net_jax.ops.routing import Chunks
 from ar_net_jax.runtime.compilation import keep_compiled_programs, tell_compiling
 from ar_net_jax.runtime.distributed import is_first
@@ -124,23 +126,10 @@ def evaluate_workdir(
             f"{method.title} for {config.data.eval_batch_size} videos of {config.data.num_frames} "
             "frames at once"
         )
-    rows = []
-    first: Evaluation | None = None
-    for penalty in cost_penalties:
-        found = evaluate_model(
-            config,
-            variables,
-            videos,
-            routing=routing,
-            cost_penalty=penalty,
-            chunks=chunks,
-            plan=measured,
-        )
-        # The others' first batches need not stay on the devices.
-        first = first or found
-        title = method.title + (f", penalty {penalty:g}" if penalty else "")
-        rows.append(Row(title, role_of(method), found.figures))
-    assert first is not None
+    judge = functools.partial(
+        evaluate_model, config, variables, videos, routing=routing, chunks=chunks, plan=measured
+    )
+    rows, first = _judge_penalties(method, judge, cost_penalties)
     return WorkdirEvaluation(
         rows,
         split,
@@ -153,6 +142,22 @@ def evaluate_workdir(
         if routing == "masked"
         else describe_plan(method, measured, chunks, alone=jax.device_count() == 1),
     )
+
+
+def _judge_penalties(
+    method: Method[Any, Any], judge: Callable[..., Evaluation], penalties: Sequence[float]
+) -> tuple[list[Row], Evaluation]:
+    """A row for each penalty, and all that the first one found."""
+    rows = []
+    first: Evaluation | None = None
+    for penalty in penalties:
+        found = judge(cost_penalty=penalty)
+        # The others' first batches need not stay on the devices.
+        first = first or found
+        title = method.title + (f", penalty {penalty:g}" if penalty else "")
+        rows.append(Row(title, role_of(method), found.figures))
+    assert first is not None
+    return rows, first
 
 
 def _prepared_videos(

@@ -1,5 +1,6 @@
 """What the device suite measures, and for how long."""
 
+import importlib.util
 import re
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ class SuiteSettings:
         training_batch: videos of a training step.
         rounds: in which the calls are timed in turn.
         overrides: of single fields of every config.
-        against_torch: whether to time torchvision's network beside Uniform, where it is installed.
+        against_torch: whether to time torchvision's network beside Uniform.
     """
 
     config: str
@@ -34,7 +35,7 @@ class SuiteSettings:
     training_batch: int
     rounds: int
     overrides: tuple[str, ...] = ()
-    against_torch: bool = True
+    against_torch: bool = False
 
     def spec(self, method: str = "") -> str:
         """The config's name with a method's variant."""
@@ -68,7 +69,6 @@ def choose_suite(
             training_batch=4,
             rounds=3,
             overrides=overrides,
-            against_torch=False,
         )
     return SuiteSettings(
         config or "activitynet",
@@ -78,6 +78,7 @@ def choose_suite(
         training_batch=16,
         rounds=10,
         overrides=overrides,
+        against_torch=importlib.util.find_spec("torch") is not None,
     )
 
 

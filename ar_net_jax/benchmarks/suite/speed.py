@@ -35,7 +35,7 @@ class SpeedRow:
         executed_gflops_per_video: that were computed, the filling of chunks included.
         tflops_per_second: that were executed, two FLOPs for each multiply-accumulate.
         share_of_peak: of what the device's matrix units can do; None where that is not known.
-        compile_seconds: of the program, 0 where another model's was taken.
+        compile_seconds: of the program, which usages share.
         time_ratio: to Uniform at all frames, in the same rounds; None for that itself.
         gflops_ratio: likewise.
         realised_saving: (1 - time ratio) / (1 - GFLOPs ratio), where computation is saved.
@@ -97,12 +97,10 @@ def time_entries(
         frames = clips.of(entry.num_frames, entry.method.image_size)
         forced = entry.forced_actions(batch, seed=0)
         request = programs.request(entry, frames, forced, 0, alone=True)
-        known = len(programs)
         program = programs.get(entry, form, request, alone=True)
         result = jax.device_get(wait(program.call(request)))
-        compiled = program.compile_seconds if len(programs) > known else 0.0
         plan = programs.describe_plan(entry, form)
-        rows.append((entry, plan["form"] if plan else form, result, compiled))
+        rows.append((entry, plan["form"] if plan else form, result, program.compile_seconds))
         calls[number] = _call(program, request)
     seconds = time_interleaved(calls, rounds, warm_up=True)
     found = [_row(*row, summarise(seconds[number])) for number, row in enumerate(rows)]
