@@ -22,6 +22,7 @@ from ar_net_jax.inference.step import Request, make_inference
 from ar_net_jax.losses import LossContext
 from ar_net_jax.methods import FROZEN, MODEL, Mode, Moment, Prediction
 from ar_net_jax.methods.ocsampler import MAIN, SKIM, OCSampler, OCSamplerConfig, SetPolicy
+from ar_net_jax.methods.uniform import uniform_of
 from ar_net_jax.ops.reinforce import policy_gradient_loss
 from ar_net_jax.ops.rng import example_keys
 from ar_net_jax.ops.subsets import members, random_segments, set_log_probability, top_set
@@ -391,6 +392,12 @@ def test_impossible_configs_are_refused_by_name(model: dict, stage: dict, named:
     values = {"model": model, "stage_order": ("train",), "stages": {"train": stage}}
     with pytest.raises(UserError, match=named):
         Config.from_dict({"method": "ocsampler", **values})
+
+
+def test_uniform_beside_it_is_its_classifier_though_the_skim_network_sees_larger_frames() -> None:
+    model = dataclasses.replace(MODEL_CONFIG, skim_resolution=2 * MODEL_CONFIG.resolution)
+    uniform = uniform_of(OCSampler(model)).config
+    assert (uniform.backbone, uniform.resolution) == (model.backbone, model.resolution)
 
 
 def test_a_skim_network_without_a_shift() -> None:

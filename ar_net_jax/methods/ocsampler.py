@@ -291,6 +291,10 @@ class OCSampler(Method[OCSamplerConfig]):
         )
         return {network_name(cfg.resolution): main, SKIM: skim}
 
+    def main_network(self) -> Network:
+        """See `Method`: the classifier, also where the skim network sees larger frames."""
+        return self.networks()[network_name(self.config.resolution)]
+
     @property
     def choices(self) -> Choices:
         """See `Method`: a frame is looked at, or not."""
