@@ -8,17 +8,20 @@ without losses of single networks), `weighted_frames` (and the policy learns how
 counts); `warmed_up`, `warm_start` (go on from networks that are trained already, given by
 `init_from`); `controls` (each backbone by itself: Uniform at every resolution); `uniform`, `lstm`,
 `random_policy`, `multi_scale`, with a warm-up like AR-Net's; the other methods, each by its name,
-which need none; after those `max_mlp`, the head of the newer works; and of AR-Net the ablations
-`resolution_only`, `skipping_only`, `accuracy_only`, `accuracy_efficiency`,
+which need none; after those `max_mlp`, the head of the newer works, and `brief`, all stages a
+quarter as long, from the networks that ship with the package (as in `arnet compare field`); and of
+AR-Net the ablations `resolution_only`, `skipping_only`, `accuracy_only`, `accuracy_efficiency`,
 `joint_only` and `no_finetune`.
 """
 
 import dataclasses
+import math
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from ar_net_jax import recipes
+from ar_net_jax.demo.shipped import WARM_START
 from ar_net_jax.losses import Accuracy, Efficiency, Separate, Uniform
 from ar_net_jax.methods import StageConfig
 from ar_net_jax.methods.adafocus_v2 import AdaFocusV2Rates, AdaFocusV2Stage
@@ -239,6 +242,13 @@ def warm_start(config: ConfigDict) -> None:
     config.stages.joint.update(epochs=12, tau_decay=-0.25)
 
 
+def brief(config: ConfigDict) -> None:
+    """Every stage a quarter as long, from the networks that ship with the package."""
+    config.init_from = str(WARM_START)
+    for name in config.stage_order:
+        config.stages[name].epochs = math.ceil(config.stages[name].epochs / 4)
+
+
 def quick(config: ConfigDict) -> None:
     """Few videos, one epoch a stage: shows the path, not the result."""
     config.data.embedded.update(train=40, validation=32, test=32)
@@ -251,6 +261,7 @@ VARIANTS: dict[str, recipes.Variant] = {
     "quick": quick,
     "warmed_up": warmed_up,
     "warm_start": warm_start,
+    "brief": brief,
     "paper_losses": paper_losses,
     "weighted_frames": weighted_frames,
     "controls": controls,

@@ -16,7 +16,7 @@ import pytest
 from against_random import Judge, Splits, embedded_splits, save_modules, train_stages
 
 from ar_net_jax.checkpoints import load_model
-from ar_net_jax.demo.warm_start import WARM_START
+from ar_net_jax.demo.shipped import WARM_START
 
 MAIN = "backbone_0"
 

@@ -13,6 +13,7 @@ from ar_net_jax.compare import train as training
 from ar_net_jax.compare.plan import Choice, Plan, Run, efficiency_weight, make_plan, make_run
 from ar_net_jax.compare.studies import FIELD, STUDIES, TABLE1, TABLE4
 from ar_net_jax.compare.study import COST_PENALTY, Row, Setting, Study, Varied, settings_of
+from ar_net_jax.demo.shipped import WARM_START
 from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import apply_overrides, load_config
 from ar_net_jax.runtime.side_by_side import Outcome
@@ -124,10 +125,12 @@ def test_all_methods_of_the_field_have_equal_epochs_and_heads(tmp_path: Path) ->
             first = _run_of(plan, run.row.start).config
             before = first.stages[first.stage_order[0]].epochs
         # FrameExit's network without its gates, which alone train after it.
-        expected = 56 if run.row.name == "frameexit_confidence" else 80
+        expected = 14 if run.row.name == "frameexit_confidence" else 20
         assert before + sum(stages[name].epochs for name in order) == expected, run.name
         assert run.row.own_head or run.config.model.head == "max_mlp", run.name
         assert run.config.data.batch_size == 4
+        # Those with a start begin where its first stage ended, which began there.
+        assert run.row.start or run.config.init_from == str(WARM_START), run.name
 
 
 def test_a_weight_is_of_every_stage_that_has_one(tmp_path: Path) -> None:

@@ -13,17 +13,21 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
+from method_configs import METHODS, SPEC, config_of
 from signalling import signal_when
 
+import ar_net_jax
 from ar_net_jax.checkpoints import load_model
 from ar_net_jax.data import registry
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
 from ar_net_jax.demo.plan import Plan
 
+WORKER = Path(__file__).with_name("distributed_worker.py")
 VIDEOS = 16
 SMALL = [
     "--config.model.resolutions=(24,16)",
@@ -100,8 +104,11 @@ def _lines(workdir: Path) -> int:
 def _assert_same_run(one: Path, other: Path) -> None:
     models = (load_model(workdir / "model")[0] for workdir in (one, other))
     jax.tree.map(np.testing.assert_array_equal, *models)
-    for name in ("metrics.jsonl", "examples_0.jsonl"):
-        assert _history(one, name) == _history(other, name)
+    texts = [
+        {path.relative_to(run): path.read_text() for path in run.glob("history/*/*.jsonl")}
+        for run in (one, other)
+    ]
+    assert texts[0] and texts[0] == texts[1]
 
 
 def _assert_every_video_once_an_epoch(workdir: Path) -> None:
@@ -193,6 +200,63 @@ def test_twenty_kills_at_random_moments_change_nothing(tmp_path: Path, runs: Run
     assert not (workdir / "model").exists(), "killed too late to show anything"
     assert in_a_save >= 5
     _assert_same_run(runs.finish(workdir, *flags), whole)
+
+
+@pytest.fixture(scope="module")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("tiny")
+    registry.prepare("embedded", data_dir=directory, progress=False, spec=SPEC)
+    return directory
+
+
+def _start_worker(workdir: Path, data_dir: Path, config: dict[str, Any]) -> subprocess.Popen:
+    spec = {
+        "workdir": str(workdir),
+        "data_dir": str(data_dir),
+        "config": config,
+        "float64": False,
+        "model": "",
+        "coordinator": None,
+        "num_processes": None,
+        "process_id": None,
+        "devices": 1,
+    }
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(ar_net_jax.__file__).parents[1]),
+        "JAX_COMPILATION_CACHE_DIR": str(data_dir / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    }
+    with open(workdir.with_suffix(".log"), "a") as log:
+        return subprocess.Popen(
+            [sys.executable, str(WORKER), json.dumps(spec)],
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_killed_in_each_stage_ends_in_the_same_model(
+    method: str, tmp_path: Path, tiny_data: Path
+) -> None:
+    config = config_of(method) | {"checkpoint_every_steps": 2}
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert _start_worker(whole, tiny_data, config).wait(timeout=900) == 0
+    for index, stage in enumerate(config["stage_order"]):
+        lines = killed / "history" / f"{index}_{stage}" / "metrics.jsonl"
+        process = _start_worker(killed, tiny_data, config)
+        # In the middle of the stage, a step or two after its last checkpoint.
+        status = signal_when(
+            process,
+            signal.SIGKILL,
+            lambda path=lines: path.exists() and len(path.read_text().splitlines()) >= 4,
+        )
+        assert status == -signal.SIGKILL, killed.with_suffix(".log").read_text()
+        assert not (killed / "model").exists(), "killed too late to show anything"
+    assert _start_worker(killed, tiny_data, config).wait(timeout=900) == 0
+    _assert_same_run(killed, whole)
 
 
 def _start_demo(workdir: Path) -> subprocess.Popen:

@@ -212,8 +212,9 @@ def efficiency_weight(config: Config) -> float:
 
 def _variants(choice: Choice, row: Row) -> list[str]:
     head = "" if row.own_head else choice.study.head
+    embedded = choice.study.embedded if choice.data == EMBEDDED else ""
     quick = "quick" if choice.quick else ""
-    return [name for name in (*row.variant.split(","), head, quick) if name]
+    return [name for name in (*row.variant.split(","), head, embedded, quick) if name]
 
 
 def _load(choice: Choice, row: Row, seed: int, more: Sequence[str]) -> Config:

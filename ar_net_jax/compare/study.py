@@ -61,6 +61,7 @@ class Study:
         summary: what it shows, in a line.
         rows: in the order of its tables.
         head: variant that every row without a head of its own takes; empty for the config's.
+        embedded: variant that every row takes too on the embedded data; empty for none.
         reference: name of the row that the others are held against at equal cost and equal time.
     """
 
@@ -68,6 +69,7 @@ class Study:
     summary: str
     rows: tuple[Row, ...]
     head: str = ""
+    embedded: str = ""
     reference: str = "uniform"
 
     def row(self, name: str) -> Row:

@@ -8,7 +8,7 @@ from pathlib import Path
 from ar_net_jax.config.data import DataConfig, EmbeddedConfig
 from ar_net_jax.data.embedded.plan import SPLITS, EmbeddedSpec
 from ar_net_jax.data.splits import data_home, list_classes, with_absolute_paths
-from ar_net_jax.demo.warm_start import WARM_START
+from ar_net_jax.demo.shipped import WARM_START
 from ar_net_jax.experiment import Config, load_config
 from ar_net_jax.training.record import take_classes_for_run
 

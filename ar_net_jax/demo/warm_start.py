@@ -11,11 +11,10 @@ from pathlib import Path
 
 from ar_net_jax.data import registry
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
+from ar_net_jax.demo.shipped import WARM_START
 from ar_net_jax.experiment import Config, load_config
 from ar_net_jax.inference.convert import convert
 from ar_net_jax.training.loop import train
-
-WARM_START = Path(__file__).with_name("warm_start.safetensors")
 
 # Three times the demo's videos, so that what is learnt of the classes is not of single videos.
 SPEC = EmbeddedSpec(seed=1, train=1200, validation=64, test=1)
