@@ -4,18 +4,15 @@ Most of the suite's time is compilation. So programs are compiled without optimi
 that several tests share once, whichever process they run in.
 """
 
-import importlib.metadata
 import os
 import shutil
 import signal
 import tempfile
 
+from ar_net_jax.runtime.quick_compilation import compile_quickly
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-QUICK = "--xla_backend_optimization_level=0"
-if importlib.metadata.version("jaxlib").startswith("0.10."):
-    # The older way to write loops compiles in half the time. Later releases have one way only.
-    QUICK += " --xla_cpu_use_fusion_emitters=false"
-os.environ.setdefault("XLA_FLAGS", QUICK)
+compile_quickly()
 # What the user keeps, such as plans of inference, is neither read nor written, by processes that
 # tests start neither.
 os.environ["ARNET_CACHE_DIR"] = tempfile.mkdtemp(prefix="arnet_cache_")

@@ -52,9 +52,7 @@ def data(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def judging(config: Config, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Judging:
     workdir = tmp_path_factory.mktemp("run")
     save_model(workdir / "model", fresh_variables(config.build_method()), config.to_dict())
-    return Judging(
-        "SCSampler", workdir, SETTINGS, 2, data, scored_split(data), workdir / "compiled"
-    )
+    return Judging(workdir, SETTINGS, 2, data, scored_split(data))
 
 
 @pytest.fixture(scope="module")

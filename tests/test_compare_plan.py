@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -160,11 +160,26 @@ class Lanes:
         outcomes = {}
         for name, task in tasks.items():
             failed = name in self.failing
-            task.workdir.mkdir(parents=True, exist_ok=True)
-            if not failed and task.until is None:
-                (task.workdir / "model" / "variables").mkdir(parents=True)
+            if not failed and isinstance(task, training.TrainAndJudge):
+                (task.judging.workdir / "model" / "variables").mkdir(parents=True, exist_ok=True)
+                task.judging.run()
             outcomes[name] = Outcome(2.5, "broke" if failed else "")
         return outcomes
+
+
+@dataclasses.dataclass
+class Judged:
+    """In place of a `Judging`."""
+
+    workdir: Path
+
+    def run(self) -> None:
+        """Only says that it was done."""
+        (self.workdir / "judged").write_text("")
+
+    def done(self) -> str | None:
+        """A judgement, where there is one."""
+        return "judged" if (self.workdir / "judged").exists() else None
 
 
 @pytest.fixture
@@ -174,7 +189,9 @@ def small(tmp_path: Path) -> Plan:
 
 
 def _train(plan: Plan, tmp_path: Path, lanes: Lanes) -> training.Trainer:
-    trainer = training.Trainer(tmp_path, tmp_path / "compiled", progress=False)
+    trainer = training.Trainer(
+        tmp_path, tmp_path / "compiled", False, judging=lambda run: Judged(run.workdir)
+    )
     trainer.train(plan.runs)
     return trainer
 
@@ -190,10 +207,42 @@ def test_first_stages_come_first(
         ["a, seed 0, first stage", "c, seed 0"],
         ["a, seed 0", "b, seed 0"],
     ]
-    assert training.training_seconds(small.runs[0]) == 2.5
     # Another call finds all of it done.
     _train(small, tmp_path, lanes)
     assert len(lanes.calls) == 2
+    # What is trained already is judged alone, without the first stage that it started from.
+    (small.runs[1].workdir / "judged").unlink()
+    _train(small, tmp_path, lanes)
+    assert lanes.calls[2:] == [["b, seed 0"]]
+
+
+class Counted:
+    """In place of a `Training`: counts its runs."""
+
+    def __init__(self, workdir: Path) -> None:
+        self.workdir, self.count = workdir, 0
+
+    def run(self, row: int) -> None:
+        """Leaves a model."""
+        self.count += 1
+        (self.workdir / "model" / "variables").mkdir(parents=True)
+
+
+def test_a_run_is_trained_once_and_tells_how_long_it_took(
+    small: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "holds_model", lambda path: (path / "variables").is_dir())
+    run = small.runs[2]
+    trained, judged = Counted(run.workdir), Judged(run.workdir)
+    task = training.TrainAndJudge(cast(Any, trained), cast(Any, judged))
+    assert training.training_seconds(run) is None
+    for _ in range(2):
+        task.run()
+        assert judged.done()
+        (run.workdir / "judged").unlink()
+    assert trained.count == 1
+    seconds = training.training_seconds(run)
+    assert seconds is not None and 0 <= seconds < 60
 
 
 @pytest.mark.parametrize(

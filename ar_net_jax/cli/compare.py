@@ -18,12 +18,12 @@ Examples:
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ar_net_jax.cli.flags import add_method_flag, load_method, numbers
 from ar_net_jax.errors import UserError
+from ar_net_jax.runtime.quick_compilation import compile_quickly
 
 if TYPE_CHECKING:
     from ar_net_jax.compare.plan import Choice
@@ -67,7 +67,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     """Runs the job."""
     if flags.quick:
-        _compile_quickly()
+        # A quick run is mostly compilation.
+        compile_quickly()
     from ar_net_jax.compare.plan import Choice
     from ar_net_jax.compare.run import run_study
     from ar_net_jax.compare.studies import STUDIES
@@ -102,15 +103,6 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     for name, reason in result.failures.items():
         print(f"left out, or failed: {name}: {reason}")
     print(f"{result.durations['total']:.0f} s in all; results: {asked.report_dir}")
-
-
-def _compile_quickly() -> None:
-    """Lets XLA optimise nothing, in this process and those it starts.
-
-    A quick run is mostly compilation; before JAX's backend is there, because flags are read once.
-    """
-    given = os.environ.get("XLA_FLAGS", "")
-    os.environ["XLA_FLAGS"] = f"{given} --xla_backend_optimization_level=0".strip()
 
 
 def _tell(choice: "Choice") -> None:

@@ -106,25 +106,21 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Judging:
-    """The judgement of a run as a task.
+    """How a run is judged.
 
     Attributes:
-        title: for messages.
         workdir: of the run.
         settings: the trained one first.
         draws: of random decisions, for the control.
         data_dir: the folder of the data set.
         split: that is tested on, see `scored_split`.
-        compiled: where compiled programs are kept.
     """
 
-    title: str
     workdir: Path
     settings: tuple[Setting, ...]
     draws: int
     data_dir: Path
     split: str
-    compiled: Path
 
     def done(self) -> Judgement | None:
         """The judgement in these settings, where it was made."""
@@ -135,9 +131,8 @@ class Judging:
         same = tuple(score.setting for score in found.scores) == self.settings
         return found if same else None
 
-    def run(self, row: int = 0) -> None:
+    def run(self) -> None:
         """Judges the run, and writes what was found into its folder."""
-        del row
         if self.done() is not None:
             return
         config, variables = load_config_and_variables(self.workdir)

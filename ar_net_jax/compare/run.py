@@ -30,7 +30,6 @@ from ar_net_jax.evaluation.comparison import role_of
 from ar_net_jax.experiment import apply_overrides
 from ar_net_jax.inference.model import load_config_and_variables
 from ar_net_jax.runtime.compilation import keep_compiled_programs
-from ar_net_jax.runtime.side_by_side import run_side_by_side
 from ar_net_jax.runtime.versions import package_versions
 
 
@@ -48,25 +47,18 @@ class _Bench:
     def __init__(self, choice: Choice, plan: Plan, data_dir: Path, progress: bool) -> None:
         self.choice, self.plan, self.data_dir = choice, plan, data_dir
         self.split = scored_split(data_dir)
-        self.trainer = Trainer(data_dir, choice.compiled, progress)
+        self.trainer = Trainer(data_dir, choice.compiled, progress, self._judging)
         self.failures = self.trainer.failures
         self.judgements: dict[str, Judgement] = {}
         self.matched: dict[str, Matched] = {}
 
     def train_and_judge(self, runs: Sequence[Run]) -> None:
-        """Trains runs and judges those that came to their end."""
+        """Trains runs, and takes in what those that came to their end were judged."""
         self.trainer.train(runs)
-        tasks = {run.name: self._judging(run) for run in runs if run.name not in self.failures}
-        missing = {name: task for name, task in tasks.items() if task.done() is None}
-        if missing:
-            print("judging " + "; ".join(missing), flush=True)
-            for name, outcome in run_side_by_side(missing, go_on=True).items():
-                if outcome.failure:
-                    self.failures[name] = outcome.failure
-        for name, task in tasks.items():
-            found = task.done()
-            if name not in self.failures and found is not None:
-                self.judgements[name] = found
+        for run in runs:
+            found = self._judging(run).done()
+            if run.name not in self.failures and found is not None:
+                self.judgements[run.name] = found
 
     def match_costs(self) -> list[Run]:
         """Searches for the weights of rows with a `match`; returns all runs, those at their best.
@@ -130,13 +122,11 @@ class _Bench:
 
     def _judging(self, run: Run) -> Judging:
         return Judging(
-            f"{run.name}, judged",
             run.workdir,
             self.choice.settings(run),
             1 if self.choice.quick else DRAWS,
             self.data_dir,
             self.split,
-            self.choice.compiled,
         )
 
     def time(self, runs: Sequence[Run], protocol: Protocol) -> dict[str, dict[str, Times]]:

@@ -1,0 +1,24 @@
+"""XLA flags for work that is mostly compilation: nothing is optimised, and programs run slower.
+
+Nothing is imported that would start JAX, which reads the flags once.
+"""
+
+import importlib.metadata
+import os
+
+
+def quick_flags() -> str:
+    """The flags, as in XLA_FLAGS, for the release of jaxlib that is installed."""
+    flags = "--xla_backend_optimization_level=0"
+    if importlib.metadata.version("jaxlib").startswith("0.10."):
+        # The older way to write loops compiles in half the time. Later releases have one way only.
+        flags += " --xla_cpu_use_fusion_emitters=false"
+    return flags
+
+
+def compile_quickly() -> None:
+    """Sets the flags for this process and those it starts, unless the user has set some.
+
+    Call before JAX's backend is there.
+    """
+    os.environ.setdefault("XLA_FLAGS", quick_flags())
