@@ -22,6 +22,7 @@ from ar_net_jax.data.check import Check
 from ar_net_jax.data.check import check as check_videos
 from ar_net_jax.data.embedded import builder as embedded
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
+from ar_net_jax.data.prepared import Entry, read_entry, read_index, write_entry
 from ar_net_jax.data.report import REPORT
 from ar_net_jax.data.source import VideoSource
 from ar_net_jax.data.storing.prepare import (
@@ -35,9 +36,7 @@ from ar_net_jax.data.storing.prepare import (
     write_locally,
 )
 from ar_net_jax.errors import UserError
-from ar_net_jax.runtime.storage import write_whole
 
-_INDEX = "prepared.json"
 _REGISTERED: dict[str, type[VideoBuilder]] = {}
 EMBEDDED = "embedded"
 # Frames keep their size; at this quality they and their videos stay under 100 MB.
@@ -106,48 +105,6 @@ def _quiet_tfds() -> Iterator[None]:
             yield
     finally:
         absl.logging.set_verbosity(verbosity)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Entry:
-    """What is prepared in a folder under a name.
-
-    Attributes:
-        path: of the data set, below the folder.
-        source_dir: what it was made from, absolute.
-        given: the same as it was given.
-        options: that it was made with.
-    """
-
-    path: str
-    source_dir: str
-    given: str
-    options: dict[str, Any]
-
-
-def _read_index(data_dir: Path) -> dict[str, Any]:
-    """Entries by name, as JSON holds them; one of an earlier version is no more than a path."""
-    try:
-        return json.loads((data_dir / _INDEX).read_text())
-    except FileNotFoundError:
-        return {}
-
-
-def _read_entry(name: str, data_dir: Path) -> _Entry | None:
-    """What is prepared under a name; None if nothing is.
-
-    Raises:
-        UserError: it was prepared by an earlier version, in another form.
-    """
-    index = _read_index(data_dir)
-    if name not in index:
-        return None
-    if isinstance(index[name], str):
-        raise UserError(
-            f"{data_dir / index[name]}: prepared by an earlier version, which stored all frames of "
-            "a video as one; give the source, to prepare it anew"
-        )
-    return _Entry(**index[name])
 
 
 def _tell(line: str, progress: bool) -> None:
@@ -259,14 +216,13 @@ def prepare(
         _tell_old_form(name, data_dir, progress)
         built = _build(builder_name, source, data_dir, options, job, needed)
         path = built.relative_to(data_dir).as_posix()
-        entry = _Entry(path, str(source.absolute()), str(source), options)
-        index = _read_index(data_dir) | {name: dataclasses.asdict(entry)}
-        write_whole(data_dir / _INDEX, json.dumps(index, indent=1))
+        entry = Entry(path, str(source.absolute()), str(source), options)
+        write_entry(name, entry, data_dir)
     return built
 
 
 def _tell_old_form(name: str, data_dir: Path, progress: bool) -> None:
-    old = _read_index(data_dir).get(name)
+    old = read_index(data_dir).get(name)
     if isinstance(old, str):
         _tell(
             f"{data_dir / old}: prepared by an earlier version in another form; preparing anew "
@@ -283,7 +239,7 @@ def _use_prepared(
     progress: bool,
 ) -> Path:
     """What was prepared before, where there is no source to compare it with."""
-    entry = _read_entry(name, data_dir)
+    entry = read_entry(name, data_dir)
     if source_dir is None:
         if entry is None:
             raise UserError(f"{data_dir}: {name!r} is not prepared here; give its source folder")
@@ -361,7 +317,7 @@ def report(name: str, *, data_dir: str | Path) -> dict[str, Any]:
 
 def _prepared_dir(name: str, data_dir: str | Path) -> Path:
     _known(name)
-    entry = _read_entry(name, Path(data_dir))
+    entry = read_entry(name, Path(data_dir))
     if entry is None:
         raise UserError(f"{data_dir}: {name!r} is not prepared here; run prepare first")
     return Path(data_dir) / entry.path
@@ -370,7 +326,7 @@ def _prepared_dir(name: str, data_dir: str | Path) -> Path:
 def is_prepared(name: str, *, data_dir: str | Path) -> bool:
     """Whether a data set is prepared in a folder; raises UserError where the name is unknown."""
     _known(name)
-    return _read_entry(name, Path(data_dir)) is not None
+    return read_entry(name, Path(data_dir)) is not None
 
 
 def open_split(name: str, split: str, *, data_dir: str | Path) -> VideoSource:

@@ -7,9 +7,10 @@ usually made of can be imported from here; CONTRIBUTING.md shows one.
 from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.config.schema import require
 from ar_net_jax.costs.network import Network, Recurrence
-from ar_net_jax.methods.base import FROZEN, MODEL, Method, Moment, Traits
+from ar_net_jax.methods.base import FROZEN, MODEL, Method
 from ar_net_jax.methods.registry import build, get, names, register
-from ar_net_jax.methods.stages import StageConfig
+from ar_net_jax.methods.stages import Moment, StageConfig
+from ar_net_jax.methods.traits import Traits
 from ar_net_jax.modules.frame_runner import EVALUATION, Mode, mask_or_ones, run_on_frames
 from ar_net_jax.modules.heads import Linear, frame_classifier
 from ar_net_jax.modules.prediction import Decisions, Prediction

@@ -38,9 +38,10 @@ from ar_net_jax.methods.adafocus_v2_module import (
     AdaFocusV2Config,
     AdaFocusV2Module,
 )
-from ar_net_jax.methods.base import Method, Traits, Tree
+from ar_net_jax.methods.base import Method, Tree
 from ar_net_jax.methods.glance_focus import CLASSIFIER, FOCUS, glance_focus_losses
 from ar_net_jax.methods.stages import Objective, StageConfig
+from ar_net_jax.methods.traits import Traits
 from ar_net_jax.modules.crop_policy import crop_policy_macs
 from ar_net_jax.modules.step_classifier import step_classifier_macs
 from ar_net_jax.ops.actions import Choices

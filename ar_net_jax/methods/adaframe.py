@@ -51,9 +51,10 @@ from ar_net_jax.methods.adaframe_module import (
     AdaFrameModule,
     Locations,
 )
-from ar_net_jax.methods.base import FROZEN, Batch, Method, Moment, Traits, Tree
-from ar_net_jax.methods.stages import Objective, StageConfig
+from ar_net_jax.methods.base import FROZEN, Batch, Method, Tree
+from ar_net_jax.methods.stages import Moment, Objective, StageConfig
 from ar_net_jax.methods.timed_parts import TimedPart
+from ar_net_jax.methods.traits import Traits
 from ar_net_jax.methods.uniform import network_name
 from ar_net_jax.modules.frame_runner import Mode, mask_or_ones
 from ar_net_jax.modules.prediction import Prediction

@@ -16,14 +16,15 @@ from jax.sharding import Mesh
 
 from ar_net_jax.config.schema import require
 from ar_net_jax.losses import Accuracy, Efficiency, Loss, Separate, Uniform
-from ar_net_jax.methods.base import FROZEN, Batch, Moment, Traits, Tree
+from ar_net_jax.methods.base import FROZEN, Batch, Tree
 from ar_net_jax.methods.multi_backbone import (
     MultiBackboneMethod,
     MultiBackboneStage,
     ReleasedMultiBackbone,
 )
 from ar_net_jax.methods.released import require_expressible
-from ar_net_jax.methods.stages import Objective, StageConfig
+from ar_net_jax.methods.stages import Moment, Objective, StageConfig
+from ar_net_jax.methods.traits import Traits
 from ar_net_jax.modules.frame_runner import EVALUATION, Mode
 from ar_net_jax.modules.multi_backbone import (
     POLICY,

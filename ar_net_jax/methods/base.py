@@ -8,11 +8,10 @@ import abc
 import functools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar, Generic
 
 import flax.linen as nn
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,8 +25,9 @@ from ar_net_jax.costs.network import Network
 from ar_net_jax.errors import UserError
 from ar_net_jax.losses import Accuracy, Loss, Separate
 from ar_net_jax.methods.released import ReleasedForm
-from ar_net_jax.methods.stages import Objective, StageConfig
+from ar_net_jax.methods.stages import Moment, Objective, StageConfig
 from ar_net_jax.methods.timed_parts import TimedPart, network_part
+from ar_net_jax.methods.traits import Traits
 from ar_net_jax.modules.frame_runner import Mode
 from ar_net_jax.modules.prediction import Prediction
 from ar_net_jax.ops.actions import Choices, in_random_order
@@ -42,42 +42,6 @@ FROZEN = "frozen"
 """The part of a stage whose parameters are not trained."""
 MODEL = "model"
 """The part that holds every trained parameter of a joint stage."""
-
-
-@dataclass(frozen=True)
-class Traits:
-    """What can be done with a method.
-
-    Attributes:
-        adaptive: what is computed depends on the video.
-        steerable: its decisions follow from logits, so that they can be forced, sampled, and made
-            cheaper by an offset.
-        streams: it can take a video frame by frame.
-        draws: evaluation draws at random, by keys.
-        crops: it decides which part of a frame a network sees. The control for that is
-            `Mode.random_crops`, beside `Method.control_actions` for other decisions.
-        reference: comparisons hold other methods against it, at several numbers of frames.
-    """
-
-    adaptive: bool = False
-    steerable: bool = False
-    streams: bool = False
-    draws: bool = False
-    crops: bool = False
-    reference: bool = False
-
-
-@flax.struct.dataclass
-class Moment:
-    """Where in a stage a training step stands.
-
-    Attributes:
-        step: int32 scalar, from 0.
-        epoch: float32 scalar, whole passes over the data, from 0.
-    """
-
-    step: Array
-    epoch: Array
 
 
 class Method(abc.ABC, Generic[C, S]):

@@ -31,7 +31,7 @@ from ar_net_jax.config.schema import require
 from ar_net_jax.costs.network import Network
 from ar_net_jax.errors import UserError
 from ar_net_jax.losses import Loss, LossContext, Target, classification_loss
-from ar_net_jax.methods.base import FROZEN, MODEL, Method, Moment, Traits, Tree
+from ar_net_jax.methods.base import FROZEN, MODEL, Method, Tree
 from ar_net_jax.methods.frameexit_module import (
     BACKBONE,
     GATE,
@@ -40,7 +40,8 @@ from ar_net_jax.methods.frameexit_module import (
     FrameExitConfig,
     FrameExitModule,
 )
-from ar_net_jax.methods.stages import Objective, StageConfig
+from ar_net_jax.methods.stages import Moment, Objective, StageConfig
+from ar_net_jax.methods.traits import Traits
 from ar_net_jax.methods.uniform import network_name
 from ar_net_jax.modules.exits import gate_macs
 from ar_net_jax.modules.frame_runner import Mode

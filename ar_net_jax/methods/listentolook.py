@@ -39,9 +39,10 @@ from ar_net_jax import backbones
 from ar_net_jax.config.schema import require
 from ar_net_jax.costs.network import Network
 from ar_net_jax.errors import UserError
-from ar_net_jax.methods.base import FROZEN, MODEL, Method, Moment, Traits
-from ar_net_jax.methods.stages import StageConfig
+from ar_net_jax.methods.base import FROZEN, MODEL, Method
+from ar_net_jax.methods.stages import Moment, StageConfig
 from ar_net_jax.methods.timed_parts import TimedPart
+from ar_net_jax.methods.traits import Traits
 from ar_net_jax.methods.uniform import UniformConfig, network_name
 from ar_net_jax.modules.frame_runner import EVALUATION, Mode, mask_or_ones, run_on_frames
 from ar_net_jax.modules.heads import check_backbone, frame_classifier

@@ -38,7 +38,7 @@ from ar_net_jax import backbones
 from ar_net_jax.config.schema import require
 from ar_net_jax.costs.network import Network
 from ar_net_jax.losses import Accuracy, Loss, LossContext, Separate, batch_usage
-from ar_net_jax.methods.base import FROZEN, Method, Moment, Traits
+from ar_net_jax.methods.base import FROZEN, Method
 from ar_net_jax.methods.liteeval_module import (
     COARSE,
     COARSE_LSTM,
@@ -48,7 +48,8 @@ from ar_net_jax.methods.liteeval_module import (
     LiteEvalConfig,
     LiteEvalModule,
 )
-from ar_net_jax.methods.stages import Objective, StageConfig
+from ar_net_jax.methods.stages import Moment, Objective, StageConfig
+from ar_net_jax.methods.traits import Traits
 from ar_net_jax.methods.uniform import network_name
 from ar_net_jax.modules.frame_runner import Mode
 from ar_net_jax.modules.gated_recurrence import OPEN

@@ -35,7 +35,7 @@ from ar_net_jax import backbones
 from ar_net_jax.costs.network import Network
 from ar_net_jax.errors import UserError
 from ar_net_jax.losses import Accuracy, Loss
-from ar_net_jax.methods.base import FROZEN, Method, Moment, Traits
+from ar_net_jax.methods.base import FROZEN, Method
 from ar_net_jax.methods.multi_agent_losses import Moves
 from ar_net_jax.methods.multi_agent_module import (
     GRU,
@@ -45,7 +45,8 @@ from ar_net_jax.methods.multi_agent_module import (
     MultiAgentConfig,
     MultiAgentModule,
 )
-from ar_net_jax.methods.stages import Objective, StageConfig
+from ar_net_jax.methods.stages import Moment, Objective, StageConfig
+from ar_net_jax.methods.traits import Traits
 from ar_net_jax.methods.uniform import network_name
 from ar_net_jax.modules.frame_runner import Mode
 from ar_net_jax.modules.recurrence import cell_macs

@@ -29,8 +29,9 @@ from ar_net_jax.config.model import Head
 from ar_net_jax.config.schema import require
 from ar_net_jax.costs.network import Network
 from ar_net_jax.losses import Loss, LossContext, Separate
-from ar_net_jax.methods.base import FROZEN, MODEL, Method, Moment, Traits
-from ar_net_jax.methods.stages import Objective, StageConfig
+from ar_net_jax.methods.base import FROZEN, MODEL, Method
+from ar_net_jax.methods.stages import Moment, Objective, StageConfig
+from ar_net_jax.methods.traits import Traits
 from ar_net_jax.methods.uniform import UniformConfig, network_name
 from ar_net_jax.modules.frame_runner import EVALUATION, Mode, mask_or_ones, run_on_frames
 from ar_net_jax.modules.heads import check_backbone, frame_classifier

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import jax
 
-from ar_net_jax.methods.base import Traits
 from ar_net_jax.methods.multi_backbone import MultiBackboneMethod
 from ar_net_jax.methods.stages import StageConfig, baseline_stages
+from ar_net_jax.methods.traits import Traits
 from ar_net_jax.modules.frame_runner import EVALUATION, Mode
 from ar_net_jax.modules.multi_backbone import MultiBackbone, MultiBackboneConfig
 from ar_net_jax.modules.prediction import Prediction

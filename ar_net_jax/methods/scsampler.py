@@ -28,7 +28,7 @@ import jax.numpy as jnp
 from ar_net_jax.config.schema import require
 from ar_net_jax.costs.network import Network
 from ar_net_jax.losses import Separate
-from ar_net_jax.methods.base import FROZEN, Method, Moment, Traits
+from ar_net_jax.methods.base import FROZEN, Method
 from ar_net_jax.methods.released import (
     INPUT_SIZE,
     LISTED,
@@ -40,7 +40,8 @@ from ar_net_jax.methods.released import (
     require_expressible,
 )
 from ar_net_jax.methods.scsampler_losses import Ranking
-from ar_net_jax.methods.stages import StageConfig
+from ar_net_jax.methods.stages import Moment, StageConfig
+from ar_net_jax.methods.traits import Traits
 from ar_net_jax.methods.uniform import UniformConfig, network_name
 from ar_net_jax.modules.frame_runner import EVALUATION, Mode, mask_or_ones, run_on_frames
 from ar_net_jax.modules.heads import check_backbone, frame_classifier

@@ -1,9 +1,12 @@
-"""A stage of training as data: what every method's stages have in common."""
+"""A stage of training as data: what every method's stages have in common, and a moment of one."""
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Self, TypeVar
+
+import flax.struct
+import jax
 
 from ar_net_jax.config.schema import require
 from ar_net_jax.losses import Accuracy, Loss, Separate
@@ -87,3 +90,16 @@ def baseline_stages(cls: type[Stage]) -> dict[str, Stage]:
         "joint": dataclasses.replace(late, learning_rate=0.001),
         "finetune": dataclasses.replace(late, learning_rate=0.0005),
     }
+
+
+@flax.struct.dataclass
+class Moment:
+    """Where in a stage a training step stands.
+
+    Attributes:
+        step: int32 scalar, from 0.
+        epoch: float32 scalar, whole passes over the data, from 0.
+    """
+
+    step: jax.Array
+    epoch: jax.Array

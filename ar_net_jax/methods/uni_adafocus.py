@@ -27,10 +27,11 @@ from ar_net_jax.config.model import HEAD_WIDTH
 from ar_net_jax.config.schema import require
 from ar_net_jax.costs.network import Network
 from ar_net_jax.losses import Loss, LossContext, Target, classification_loss
-from ar_net_jax.methods.base import Method, Traits
+from ar_net_jax.methods.base import Method
 from ar_net_jax.methods.glance_focus import FOCUS, glance_focus_losses
 from ar_net_jax.methods.stages import Objective, StageConfig
 from ar_net_jax.methods.timed_parts import TimedPart
+from ar_net_jax.methods.traits import Traits
 from ar_net_jax.methods.uni_adafocus_module import (
     FOCUS_CLASSIFIER,
     GLANCE_CLASSIFIER,

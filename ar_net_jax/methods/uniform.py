@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.config.schema import require
 from ar_net_jax.costs.network import Network
-from ar_net_jax.methods.base import Method, Traits, Tree
+from ar_net_jax.methods.base import Method, Tree
 from ar_net_jax.methods.released import (
     LITE,
     RESOLUTIONS,
@@ -24,6 +24,7 @@ from ar_net_jax.methods.released import (
     ReleasedForm,
 )
 from ar_net_jax.methods.stages import StageConfig, baseline_stages
+from ar_net_jax.methods.traits import Traits
 from ar_net_jax.modules.frame_runner import EVALUATION, Mode, mask_or_ones, run_on_frames
 from ar_net_jax.modules.heads import check_backbone, frame_classifier
 from ar_net_jax.modules.prediction import Prediction
