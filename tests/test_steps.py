@@ -283,10 +283,23 @@ def test_a_stage_takes_over_what_fits_by_name_and_shape() -> None:
     assert parts.restore_partial(fresh, None) == (fresh, 0)
 
 
-def test_only_what_is_missing_is_drawn_and_as_it_would_be_with_the_rest() -> None:
+def test_modules_of_another_name_are_found_under_the_name_here() -> None:
+    earlier = {"params": {"backbone_0": 1, "policy": 2}, "batch_stats": {"policy": 3}}
+    assert parts.as_named_here(earlier, {"focus": "backbone_0", "glance": "preview"}) == {
+        "params": {"backbone_0": 1, "policy": 2, "focus": 1},
+        "batch_stats": {"policy": 3},
+    }
+    # A module of the own name stays.
+    assert parts.as_named_here(earlier, {"policy": "backbone_0"}) == earlier
+
+
+@pytest.mark.parametrize("level", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_only_what_is_missing_is_drawn_and_as_it_would_be_with_the_rest(level: int) -> None:
     key = jax.random.key(3)
     draw = AR_NET.initial_variables
-    shapes, all_drawn = jax.eval_shape(draw, key), jax.jit(draw)(key)
+    # The usual level is 3: few optimisations are to change nothing.
+    whole = jax.jit(draw, compiler_options={"xla_backend_optimization_level": level})
+    shapes, all_drawn = jax.eval_shape(draw, key), whole(key)
     earlier = jax.tree.map(lambda x: np.full(x.shape, 7, x.dtype), shapes)
     del earlier["params"]["backbone_0"]
     variables, taken = parts.restore_partial(shapes, earlier)

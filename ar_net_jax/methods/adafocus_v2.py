@@ -39,7 +39,7 @@ from ar_net_jax.methods.adafocus_v2_module import (
     AdaFocusV2Module,
 )
 from ar_net_jax.methods.base import Method, Tree
-from ar_net_jax.methods.glance_focus import CLASSIFIER, FOCUS, glance_focus_losses
+from ar_net_jax.methods.glance_focus import CLASSIFIER, ELSEWHERE, FOCUS, glance_focus_losses
 from ar_net_jax.methods.stages import Objective, StageConfig
 from ar_net_jax.methods.traits import Traits
 from ar_net_jax.modules.crop_policy import crop_policy_macs
@@ -94,6 +94,7 @@ class AdaFocusV2(Method[AdaFocusV2Config, AdaFocusV2Stage]):
     Config = AdaFocusV2Config
     Stage = AdaFocusV2Stage
     traits = Traits(adaptive=True, crops=True)
+    elsewhere = ELSEWHERE
     provides = frozenset({"step_logits", "glance_logits", "focus_logits"})
 
     def module(self) -> AdaFocusV2Module:

@@ -65,6 +65,9 @@ class Method(abc.ABC, Generic[C, S]):
     traits: ClassVar[Traits] = Traits()
     separable: ClassVar[bool] = False
     """Whether its module has `classify_separately(frames, mode, names=)`, see `separate_parts`."""
+    elsewhere: ClassVar[Mapping[str, str]] = {}
+    """Modules at the root that have another name in other methods: the name there by that here. A
+    model of theirs that a run starts from (`init_from`) fills them too."""
     released: ClassVar[ReleasedForm | None] = None
     """How the authors' checkpoints hold it; None where they have no such model."""
     provides: ClassVar[frozenset[str]] = frozenset()

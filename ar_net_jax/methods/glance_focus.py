@@ -27,6 +27,8 @@ from ar_net_jax.ops.resize import prepare_frames
 Array = jax.Array
 
 GLANCE, FOCUS, CLASSIFIER = "glance", "focus", "classifier"
+ELSEWHERE = {FOCUS: "backbone_0"}
+"""The heavy network has this name in other methods."""
 """Names of the two networks and of the classifier on what they make of frames."""
 
 

@@ -28,7 +28,7 @@ from ar_net_jax.config.schema import require
 from ar_net_jax.costs.network import Network
 from ar_net_jax.losses import Loss, LossContext, Target, classification_loss
 from ar_net_jax.methods.base import Method
-from ar_net_jax.methods.glance_focus import FOCUS, glance_focus_losses
+from ar_net_jax.methods.glance_focus import ELSEWHERE, FOCUS, glance_focus_losses
 from ar_net_jax.methods.stages import Objective, StageConfig
 from ar_net_jax.methods.timed_parts import TimedPart
 from ar_net_jax.methods.traits import Traits
@@ -147,6 +147,7 @@ class UniAdaFocus(Method[UniAdaFocusConfig, UniAdaFocusStage]):
     Config = UniAdaFocusConfig
     Stage = UniAdaFocusStage
     traits = Traits(adaptive=True, crops=True)
+    elsewhere = ELSEWHERE
     provides = frozenset(
         {
             *("step_logits", "glance_logits", "focus_logits"),

@@ -21,6 +21,7 @@ from ar_net_jax.experiment import Config
 from ar_net_jax.inference.model import load_variables
 from ar_net_jax.runtime.distributed import is_first, wait_for_all
 from ar_net_jax.runtime.preemption import PreemptionHandler
+from ar_net_jax.training import parts
 from ar_net_jax.training.batch_size import settle_batch, tell_batch
 from ar_net_jax.training.log import Reporting
 from ar_net_jax.training.record import begin, take_classes_for_run, write_json
@@ -76,7 +77,10 @@ def train(
         return model_dir
     if reporting is not None and reporting.lines and is_first():
         _tell_beforehand(config, given, train_split, validation_split)
-    variables = load_variables(config.init_from) if config.init_from else None
+    variables = None
+    if config.init_from:
+        elsewhere = config.build_method().elsewhere
+        variables = parts.as_named_here(load_variables(config.init_from), elsewhere)
     handed_on: dict[str, float] = {}
     with _full_disk_explained(workdir), PreemptionHandler() as preemption:
         run = Run(

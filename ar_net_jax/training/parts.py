@@ -46,6 +46,20 @@ def restore_partial(fresh: Tree, earlier: Tree | None) -> tuple[Tree, int]:
     return {name: v for name, (v, _) in pairs.items()}, sum(n for _, n in pairs.values())
 
 
+def as_named_here(earlier: Tree, elsewhere: Mapping[str, str]) -> Tree:
+    """Another model's variables, with copies of modules under the names that they have here.
+
+    Args:
+        earlier: by collection, such as `params`, and module.
+        elsewhere: names of modules there by the names here; what is there under the name here
+            stays, and what is not there under either is passed over.
+    """
+    return {
+        kind: {**{here: tree[there] for here, there in elsewhere.items() if there in tree}, **tree}
+        for kind, tree in earlier.items()
+    }
+
+
 def tell_taken(shapes: Tree, earlier: Tree, source: str) -> str | None:
     """A line on what of a model does not start from another; None where all of it does.
 
