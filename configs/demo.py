@@ -246,7 +246,11 @@ def brief(config: ConfigDict) -> None:
     """Every stage a quarter as long, from the networks that ship with the package."""
     config.init_from = str(WARM_START)
     for name in config.stage_order:
-        config.stages[name].epochs = math.ceil(config.stages[name].epochs / 4)
+        stage = config.stages[name]
+        stage.epochs = math.ceil(stage.epochs / 4)
+        if "tau_decay" in stage:
+            # So that noise ends where it ends in the whole length.
+            stage.tau_decay *= 4
 
 
 def quick(config: ConfigDict) -> None:

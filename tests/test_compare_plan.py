@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -127,6 +128,10 @@ def test_all_methods_of_the_field_have_equal_epochs_and_heads(tmp_path: Path) ->
         # FrameExit's network without its gates, which alone train after it.
         expected = 14 if run.row.name == "frameexit_confidence" else 20
         assert before + sum(stages[name].epochs for name in order) == expected, run.name
+        # The temperature of decisions ends low, as it does in the whole length.
+        for stage in stages.values():
+            if getattr(stage, "tau_start", 0.0) > 0:
+                assert stage.tau_start * math.exp(stage.tau_decay * stage.epochs) < 0.5
         assert run.row.own_head or run.config.model.head == "max_mlp", run.name
         assert run.config.data.batch_size == 4
         # Those with a start begin where its first stage ended, which began there.
