@@ -7,9 +7,22 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+
+def _read_as_float64(config_class: Any) -> None:
+    """Configs that are read, also from the work directory, ask for a precision that none offers."""
+    read = config_class.from_dict
+
+    def from_dict(values: dict[str, Any]) -> Any:
+        config = read({**values, "model": {**values["model"], "dtype": "float32"}})
+        object.__setattr__(config.model, "dtype", "float64")
+        return config
+
+    config_class.from_dict = from_dict
 
 
 def main() -> None:
@@ -32,9 +45,9 @@ def main() -> None:
     assert jax.device_count() == spec["devices"]
     assert text_of_first("é" * (3 + jax.process_index())) == "ééé"
     assert text_of_first("" if is_first() else "of another") == ""
-    config = Config.from_dict(spec["config"])
     if spec["float64"]:
-        object.__setattr__(config.model, "dtype", "float64")
+        _read_as_float64(Config)
+    config = Config.from_dict(spec["config"])
     splits = [
         registry.open_split("embedded", split, data_dir=spec["data_dir"])
         for split in ("train", "validation")
