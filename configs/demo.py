@@ -8,8 +8,8 @@ without losses of single networks), `weighted_frames` (and the policy learns how
 counts); `warmed_up`, `warm_start` (go on from networks that are trained already, given by
 `init_from`); `controls` (each backbone by itself: Uniform at every resolution); `uniform`, `lstm`,
 `random_policy`, `multi_scale`, with a warm-up like AR-Net's; the other methods, each by its name,
-which need none; after those `max_mlp`, the head of the newer works, and `brief`, all stages a
-quarter as long, from the networks that ship with the package (as in `arnet compare field`); and of
+which need none; after those `max_mlp`, the head of the newer works, and `brief`, a quarter as
+long, from the networks that ship with the package (as in `arnet compare field`); and of
 AR-Net the ablations `resolution_only`, `skipping_only`, `accuracy_only`, `accuracy_efficiency`,
 `joint_only` and `no_finetune`.
 """
@@ -243,14 +243,18 @@ def warm_start(config: ConfigDict) -> None:
 
 
 def brief(config: ConfigDict) -> None:
-    """Every stage a quarter as long, from the networks that ship with the package."""
+    """A quarter as long in all, from the networks that ship with the package.
+
+    Those are warm already, so it is the first stage that is cut most, where others follow.
+    """
     config.init_from = str(WARM_START)
-    for name in config.stage_order:
+    shares = (4,) if len(config.stage_order) == 1 else (7, *(2 for _ in config.stage_order[1:]))
+    for name, share in zip(config.stage_order, shares, strict=True):
         stage = config.stages[name]
-        stage.epochs = math.ceil(stage.epochs / 4)
+        stage.epochs = math.ceil(stage.epochs / share)
         if "tau_decay" in stage:
             # So that noise ends where it ends in the whole length.
-            stage.tau_decay *= 4
+            stage.tau_decay *= share
 
 
 def quick(config: ConfigDict) -> None:
