@@ -126,7 +126,7 @@ def test_all_methods_of_the_field_have_equal_epochs_and_heads(tmp_path: Path) ->
             first = _run_of(plan, run.row.start).config
             before = first.stages[first.stage_order[0]].epochs
         # FrameExit's network without its gates, which alone train after it.
-        expected = 8 if run.row.name == "frameexit_confidence" else 20
+        expected = 14 if run.row.name == "frameexit_confidence" else 20
         assert before + sum(stages[name].epochs for name in order) == expected, run.name
         # The temperature of decisions ends low, as it does in the whole length.
         for stage in stages.values():
