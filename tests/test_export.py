@@ -1,48 +1,37 @@
 """An exported model gives, in a process without this package, what the model itself gives."""
 
-import dataclasses
-import functools
 import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 import pytest
+from exported_models import (
+    AR_NET,
+    BFLOAT16,
+    CLASSES,
+    LENGTH,
+    LSTM,
+    MOBILE,
+    RANDOM,
+    SIDE,
+    colourful,
+    random_model,
+    save,
+)
 from jax import export
 
-from ar_net_jax.checkpoints import save_model
 from ar_net_jax.cli.main import main
-from ar_net_jax.config.data import DataConfig
+from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config
-from ar_net_jax.inference import export as exporting
-from ar_net_jax.inference.export import ExportOptions, describe_export, export_model
+from ar_net_jax.inference import export_options
+from ar_net_jax.inference.export import describe_export, export_model
+from ar_net_jax.inference.export_options import ExportOptions
 from ar_net_jax.inference.model import Model
-from ar_net_jax.methods.ar_net import ARNetConfig
-from ar_net_jax.methods.lstm import LSTMConfig
-from ar_net_jax.methods.random_policy import RandomPolicyConfig
-from ar_net_jax.methods.uniform import UniformConfig
-from ar_net_jax.modules.policy import PolicyConfig
-
-LENGTH, SIDE, CLASSES = 5, 24, 6
-SEVERAL = {
-    "num_classes": CLASSES,
-    "resolutions": (24, 16),
-    "backbones": ("resnet8_tiny",),
-    "skips": (1, 2),
-    "policy": PolicyConfig("resnet8_tiny", resolution=16, hidden_size=8),
-}
-MODEL = ARNetConfig(**SEVERAL)
-AR_NET = Config(method="ar_net", model=MODEL)
-BFLOAT16 = Config(method="ar_net", model=dataclasses.replace(MODEL, dtype="bfloat16"))
-RANDOM = Config(method="random_policy", model=RandomPolicyConfig(**SEVERAL))
-SINGLE = {"num_classes": CLASSES, "resolution": 24}
-LSTM = Config(method="lstm", model=LSTMConfig(**SINGLE, backbone="resnet8_tiny", hidden_size=8))
-MOBILE = Config(method="uniform", model=UniformConfig(**SINGLE, backbone="mobilenet_v2"))
 
 RUN_IT = """
 import sys
@@ -60,46 +49,6 @@ assert not [name for name in sys.modules if name.startswith(("ar_net_jax", "flax
 """
 
 
-def _model(config: Config) -> Model:
-    """A model with random weights whose policy, where it has one, chooses several actions."""
-    return _drawn(config.method, config.model)
-
-
-@functools.cache
-def _drawn(method: str, model: Any) -> Model:
-    config = Config(method=method, model=model, data=DataConfig(num_frames=LENGTH))
-    shapes = config.build_method().variable_shapes()
-    rng = np.random.default_rng(0)
-
-    def draw(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
-        # Kernels have several axes; what has one may be a variance.
-        spread = max(1, np.prod(leaf.shape[:-1])) ** -0.5
-        values = rng.normal(0, spread, leaf.shape) if leaf.ndim > 1 else rng.random(leaf.shape)
-        return (values + (leaf.ndim == 1)).astype(leaf.dtype)
-
-    variables = jax.tree.map(draw, shapes)
-    if "policy" in variables["params"]:
-        policy = variables["params"]["policy"]
-        for part, name in (("lstm", "bias_ih"), ("lstm", "bias_hh"), ("decision", "bias")):
-            policy[part][name] *= 0
-        policy["lstm"]["kernel_hh"] *= 3
-        shape = policy["decision"]["kernel"].shape
-        policy["decision"]["kernel"] = np.random.default_rng(3).normal(size=shape).astype("f")
-    return Model(config, variables)
-
-
-def _save(model: Model, workdir: Path) -> None:
-    save_model(workdir / "model", model.variables, model.config.to_dict())
-
-
-def _frames(batch: int) -> np.ndarray:
-    """Frames of which each is of another colour."""
-    rng = np.random.default_rng(batch)
-    colours = rng.integers(0, 256, (batch, LENGTH, 1, 1, 3))
-    noise = rng.integers(0, 256, (batch, LENGTH, SIDE, SIDE, 3))
-    return ((colours + noise) // 2).astype(np.uint8)
-
-
 def _assert_same(answer: dict, model: Model, frames: np.ndarray, tolerance: float, **how) -> None:
     expected = model(frames, **how)
     np.testing.assert_array_equal(answer["actions"], expected.actions)
@@ -111,11 +60,11 @@ def _assert_same(answer: dict, model: Model, frames: np.ndarray, tolerance: floa
 def test_it_runs_without_this_package_at_any_batch_size(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model, output = _model(AR_NET), tmp_path / "model.stablehlo"
-    _save(model, tmp_path)
+    model, output = random_model(AR_NET), tmp_path / "model.stablehlo"
+    save(model, tmp_path)
     main(["export", f"--workdir={tmp_path}", f"--output={output}"])
     assert "any number of videos of 5 frames" in capsys.readouterr().out
-    videos = {str(batch): _frames(batch) for batch in (1, 7)}
+    videos = {str(batch): colourful(batch) for batch in (1, 7)}
     np.savez(tmp_path / "frames.npz", **videos)
     subprocess.run(
         [sys.executable, "-c", RUN_IT, output, tmp_path / "frames.npz", tmp_path / "answers.npz"],
@@ -132,7 +81,7 @@ def test_it_runs_without_this_package_at_any_batch_size(
 
 def test_what_stands_beside_it(tmp_path: Path) -> None:
     output = tmp_path / "m.bin"
-    _save(_model(AR_NET), tmp_path)
+    save(random_model(AR_NET), tmp_path)
     main(["export", f"--workdir={tmp_path}", f"--output={output}", "--batch=2", "--num-frames=3"])
     facts = json.loads((tmp_path / "m.bin.json").read_text())
     exported = export.deserialize(output.read_bytes())
@@ -147,11 +96,11 @@ def test_what_stands_beside_it(tmp_path: Path) -> None:
     assert facts["actions"] == ["24px", "16px", "skip 1", "skip 2"]
     assert facts["classes"] == [f"class {i}" for i in range(CLASSES)]
     assert facts["gflops_convention"] == "macs" and "jax" in facts["versions"]
-    assert Config.from_dict(facts["config"]) == _model(AR_NET).config
+    assert Config.from_dict(facts["config"]) == random_model(AR_NET).config
 
 
 def test_each_platform_gets_its_own_form() -> None:
-    model = _model(MOBILE)
+    model = random_model(MOBILE)
 
     def grouped(*platforms: str) -> bool:
         chosen = ExportOptions(num_frames=2, batch=1, platforms=platforms, chunks=(2,))
@@ -164,7 +113,7 @@ def test_each_platform_gets_its_own_form() -> None:
 
 
 def test_each_platform_gets_its_own_chunks() -> None:
-    model, options = _model(AR_NET), ExportOptions(num_frames=LENGTH)
+    model, options = random_model(AR_NET), ExportOptions(num_frames=LENGTH)
     chunks = describe_export(model.config, options)["chunks"]
     assert chunks["cpu"] != chunks["cuda"] == chunks["tpu"]
     data = export_model(model.config, model.variables, options)
@@ -184,7 +133,7 @@ def test_each_platform_gets_its_own_chunks() -> None:
     ],
 )
 def test_other_methods_and_choices(config: Config, options: dict, how: dict) -> None:
-    model, frames = _model(config), _frames(3)
+    model, frames = random_model(config), colourful(3)
     chosen = ExportOptions(
         **{"num_frames": LENGTH, "platforms": ("cpu",), "chunks": (4,)} | options
     )
@@ -214,7 +163,7 @@ def test_bad_flags_are_refused_before_any_work(
     flags: list[str],
     message: str,
 ) -> None:
-    _save(_model(AR_NET), tmp_path)
+    save(random_model(AR_NET), tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delattr("ar_net_jax.inference.export.export_model")
     with pytest.raises(SystemExit) as stopped:
@@ -242,7 +191,7 @@ def test_flags_that_are_no_numbers_are_refused(
 
 
 def test_weights_that_no_file_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = _model(AR_NET)
-    monkeypatch.setattr(exporting, "_MOST_BYTES", 1000)
-    with pytest.raises(exporting.UserError, match=r"0\.00 GiB.*arnet convert"):
+    model = random_model(AR_NET)
+    monkeypatch.setattr(export_options, "_MOST_BYTES", 1000)
+    with pytest.raises(UserError, match=r"0\.00 GiB.*arnet convert"):
         export_model(model.config, model.variables, ExportOptions(num_frames=2))

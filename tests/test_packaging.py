@@ -55,7 +55,7 @@ def test_metadata_and_types_travel(wheel: pathlib.Path) -> None:
     assert metadata["Version"] == ar_net_jax.__version__
     extras = set(metadata.get_all("Provides-Extra"))
     assert extras == {
-        *("beam", "browser", "cuda12", "cuda13", "dev", "docs", "gcs", "parity"),
+        *("beam", "browser", "cuda12", "cuda13", "dev", "docs", "gcs", "onnx", "parity"),
         *("test", "torch", "tpu", "weights"),
     }
     assert "arnet = ar_net_jax.cli.main:main" in archive.read(f"{folder}/entry_points.txt").decode()

@@ -1,4 +1,4 @@
-"""Exports a trained model as one StableHLO file, which JAX runs without this package.
+"""Exports a trained model as one StableHLO file, which JAX runs without this package, or as ONNX.
 
 The file holds the routed program and the weights. It takes frames uint8 [batch, time, side, side,
 3], RGB from 0 to 255, and gives a dict of logits, actions and GFLOPs per video. OUTPUT.json beside
@@ -7,9 +7,13 @@ it names classes, actions, shapes and versions. To run it:
   exported = jax.export.deserialize(open("model.stablehlo", "rb").read())
   answer = jax.jit(exported.call)(frames)
 
+An output that ends in .onnx is written for ONNX Runtime (extra onnx), with the same inputs and
+outputs: all networks on all frames where the batch is open, chosen frames only with --batch=N.
+
 Examples:
   arnet export --workdir=RUN --output=model.stablehlo
   arnet export --workdir=RUN --output=model.stablehlo --platforms=cpu --batch=1 --chunks=4,2
+  arnet export --workdir=RUN --output=model.onnx
 """
 
 import argparse
@@ -29,7 +33,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="of `arnet train`, a model's folder or file, or hf://OWNER/NAME",
     )
-    parser.add_argument("--output", required=True, metavar="FILE", help="where to write")
+    parser.add_argument(
+        "--output",
+        required=True,
+        metavar="FILE",
+        help="where to write; FILE.onnx for ONNX, any other for StableHLO",
+    )
     parser.add_argument(
         "--num-frames", type=int, metavar="T", help="frames of a video (default: the config's)"
     )
@@ -44,7 +53,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--platforms",
         default="cpu,cuda,tpu",
         metavar="A,B",
-        help="that it can run on (default: %(default)s)",
+        help="that a StableHLO file can run on (default: %(default)s)",
     )
     parser.add_argument(
         "--policy",
@@ -71,14 +80,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     """Runs the job."""
-    from ar_net_jax.inference.export import ExportOptions, check_targets, export_to_files
+    from ar_net_jax.inference.export import check_targets, export_to_files
+    from ar_net_jax.inference.export_options import ExportOptions
     from ar_net_jax.inference.model import load_config_and_variables
     from ar_net_jax.runtime.storage import local_path
 
     load_method(flags)
     refuse_overrides(overrides)
     output = local_path("--output", flags.output)
-    check_targets(output)
+    onnx = check_targets(output).program.suffix == ".onnx"
     config, variables = load_config_and_variables(flags.workdir)
     options = ExportOptions(
         num_frames=config.data.num_frames if flags.num_frames is None else flags.num_frames,
@@ -89,11 +99,8 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
         chunks=flags.chunks,
     )
     count = "any number of" if options.batch is None else options.batch
-    print(
-        f"exporting for {', '.join(options.platforms)}: {count} videos of {options.num_frames} "
-        "frames",
-        flush=True,
-    )
+    targets = "ONNX" if onnx else ", ".join(options.platforms)
+    print(f"exporting for {targets}: {count} videos of {options.num_frames} frames", flush=True)
     started = time.monotonic()
     files = export_to_files(output, config, variables, options)
     print(

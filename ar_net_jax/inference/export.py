@@ -1,11 +1,12 @@
-"""A model as one file that JAX runs without this package: its routed program, weights included.
+"""A model as one file that others run without this package: StableHLO for JAX, or ONNX.
+
+A StableHLO file holds the routed program, weights included; for ONNX see `export_onnx`.
 
 exported = jax.export.deserialize(Path("model.stablehlo").read_bytes())
 answer = jax.jit(exported.call)(frames)
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,10 +18,10 @@ from jax import export, lax
 
 from ar_net_jax import backbones
 from ar_net_jax.data.classes import told_names
-from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config
-from ar_net_jax.inference.chunks import plan_chunks
-from ar_net_jax.inference.step import Policy, Request, make_inference
+from ar_net_jax.inference import export_onnx
+from ar_net_jax.inference.export_options import ExportOptions, check_size, usual_chunks
+from ar_net_jax.inference.step import Request, make_inference
 from ar_net_jax.ops.rng import example_keys
 from ar_net_jax.ops.routing import Chunks
 from ar_net_jax.runtime.storage import check_output, write_json, write_output
@@ -28,45 +29,6 @@ from ar_net_jax.runtime.versions import package_versions
 
 Array = jax.Array
 Program = Callable[[Any, Array], dict[str, Array]]
-
-PLATFORMS = ("cpu", "cuda", "tpu")
-# An artifact is a flatbuffer, which addresses 2 GiB; 64 MiB are left for the program.
-_MOST_BYTES = 2**31 - 2**26
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """What is fixed in an artifact.
-
-    Attributes:
-        num_frames: T, frames of every video.
-        batch: videos per call; None leaves it open.
-        platforms: that it can be compiled for, some of `PLATFORMS`.
-        policy: `argmax` takes the most likely action, `sample` draws it, the same way each call.
-        seed: of sampled decisions and of the random policy.
-        chunks: sizes of chunk for every backbone; the usual ones of each platform by default.
-
-    Raises:
-        UserError: an impossible value.
-    """
-
-    num_frames: int
-    batch: int | None = None
-    platforms: tuple[str, ...] = PLATFORMS
-    policy: Policy = "argmax"
-    seed: int = 0
-    chunks: Chunks | None = None
-
-    def __post_init__(self) -> None:
-        if self.num_frames < 1:
-            raise UserError(f"num_frames: must be at least 1, got {self.num_frames}")
-        if self.batch is not None and self.batch < 1:
-            raise UserError(f"batch: must be symbolic or at least 1, got {self.batch}")
-        unknown = [name for name in self.platforms if name not in PLATFORMS]
-        if unknown or not self.platforms:
-            raise UserError(
-                f"platforms: '{','.join(unknown)}' must be one or several of {','.join(PLATFORMS)}"
-            )
 
 
 def export_model(config: Config, variables: Any, options: ExportOptions) -> bytes:
@@ -85,12 +47,7 @@ def export_model(config: Config, variables: Any, options: ExportOptions) -> byte
         UserError: impossible chunks, or weights too large for one file.
     """
     weights = jax.tree.map(np.asarray, variables)
-    size = sum(leaf.nbytes for leaf in jax.tree.leaves(weights))
-    if size > _MOST_BYTES:
-        raise UserError(
-            f"the weights have {size / 2**30:.2f} GiB, and one artifact holds less than 2 GiB; "
-            "`arnet convert --to model.safetensors` writes files of any size"
-        )
+    check_size(weights)
     programs = _programs(config, options)
 
     def run(frames: Array) -> dict[str, Array]:
@@ -108,17 +65,11 @@ def _programs(config: Config, options: ExportOptions) -> dict[str, Program]:
     by_sizes: dict[tuple[tuple[str, Chunks], ...], Program] = {}
     programs = {}
     for platform in options.platforms:
-        sizes = tuple(_chunks(config, options, platform).items())
+        sizes = tuple(usual_chunks(config, options, platform).items())
         if sizes not in by_sizes:
             by_sizes[sizes] = _program(config, options, platform)
         programs[platform] = by_sizes[sizes]
     return programs
-
-
-def _chunks(config: Config, options: ExportOptions, platform: str) -> dict[str, Chunks]:
-    """The usual ones: an artifact is for devices that are not at hand, so no plan is taken."""
-    networks, dtype = config.build_method().networks(), config.model.dtype
-    return plan_chunks(networks, platform, options.chunks, dtype=dtype)
 
 
 def _program(config: Config, options: ExportOptions, platform: str) -> Program:
@@ -135,14 +86,19 @@ def _program(config: Config, options: ExportOptions, platform: str) -> Program:
     return program
 
 
-def describe_export(config: Config, options: ExportOptions) -> dict[str, Any]:
-    """What a user of the artifact has to know, as JSON holds it."""
+def describe_export(config: Config, options: ExportOptions, suffix: str = "") -> dict[str, Any]:
+    """What a user of the artifact has to know, as JSON holds it.
+
+    Args:
+        config: of the model.
+        options: what is fixed.
+        suffix: of the file, which tells the format.
+    """
     model, method = config.model, config.build_method()
     networks, side = method.networks(), method.image_size
     batch, length = options.batch or "b", options.num_frames
     return {
-        "format": "jax.export",
-        "platforms": list(options.platforms),
+        **_format_facts(config, options, suffix),
         "method": config.method,
         "num_classes": method.config.num_classes,
         "inputs": {
@@ -171,12 +127,22 @@ def describe_export(config: Config, options: ExportOptions) -> dict[str, Any]:
         "dtype": model.dtype,
         "policy": options.policy,
         "seed": options.seed,
+    }
+
+
+def _format_facts(config: Config, options: ExportOptions, suffix: str) -> dict[str, Any]:
+    platforms = options.platforms
+    facts: dict[str, Any] = {"format": "jax.export", "platforms": list(platforms), "form": "routed"}
+    if suffix == export_onnx.SUFFIX:
+        form = export_onnx.form_of(options)
+        platforms = (export_onnx.PLATFORM,) if form == "routed" else ()
+        facts = {"format": "onnx", "opset": export_onnx.OPSET, "form": form}
+    sizes = {platform: usual_chunks(config, options, platform) for platform in platforms}
+    return facts | {
         "chunks": {
-            platform: {
-                name: list(sizes) for name, sizes in _chunks(config, options, platform).items()
-            }
-            for platform in options.platforms
-        },
+            platform: {name: list(chunks) for name, chunks in by_network.items()}
+            for platform, by_network in sizes.items()
+        }
     }
 
 
@@ -184,7 +150,7 @@ class ExportedFiles(NamedTuple):
     """What `export_to_files` wrote.
 
     Attributes:
-        program: the file that `jax.export.deserialize` reads.
+        program: the file that `jax.export.deserialize` or an ONNX runtime reads.
         description: JSON, what a user of the program has to know.
     """
 
@@ -201,22 +167,26 @@ def export_to_files(
     """Writes a model's program, and beside it `OUTPUT.json`: see `describe_export`.
 
     Args:
-        output: a local path; earlier files are replaced, each in one move.
+        output: a local path, `*.onnx` for ONNX and any other for StableHLO; earlier files are
+            replaced, each in one move.
         config: of the model.
         variables: that fit it.
         options: what is to be fixed.
 
     Raises:
-        UserError: as `check_targets` and `export_model`, or a file cannot be written.
+        UserError: as `check_targets`, `export_model` and `export_onnx`, or a file cannot be
+            written.
     """
     files = check_targets(output)
     facts = {
-        **describe_export(config, options),
+        **describe_export(config, options, files.program.suffix),
         "classes": told_names(config),
         "versions": package_versions(),
         "config": config.to_dict(),
     }
-    write_output(files.program, export_model(config, variables, options))
+    onnx = files.program.suffix == export_onnx.SUFFIX
+    write = export_onnx.export_onnx if onnx else export_model
+    write_output(files.program, write(config, variables, options))
     write_json(files.description, facts)
     return files
 
@@ -225,10 +195,12 @@ def check_targets(output: epath.PathLike) -> ExportedFiles:
     """The files that an export to a path writes.
 
     Raises:
-        UserError: a file cannot be put there.
+        UserError: a file cannot be put there, or what writes its format is not installed.
     """
     program = Path(output)
     files = ExportedFiles(program, program.parent / f"{program.name}.json")
     for path in files:
         check_output("--output", path)
+    if program.suffix == export_onnx.SUFFIX:
+        export_onnx.check_extra()
     return files
