@@ -26,6 +26,7 @@ ELSEWHERE = {
     ".pth.tar": "released checkpoints: test_convert",
     "timm/": "the hub: test_weight_packages has a stand-in",
     "package:": "an installed package: test_weight_packages",
+    ".onnx": "the extra onnx: test_export_onnx",
     "hf://": "the hub: test_hub has a stand-in",
     "arnet compare field": "minutes; tiny: test_compare",
     "arnet compare table": "minutes; tiny: test_compare",
