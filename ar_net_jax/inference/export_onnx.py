@@ -119,7 +119,7 @@ def _traced(
     frames = jax.ShapeDtypeStruct((batch, options.num_frames, side, side, 3), jnp.uint8)
     try:
         return plain_program(run, frames)
-    except (NotImplementedError, export.InconclusiveDimensionOperation) as error:
+    except (NotImplementedError, jax.errors.InconclusiveDimensionOperation) as error:
         raise _cannot(config, options, error) from error
 
 
