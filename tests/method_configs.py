@@ -8,15 +8,16 @@ SPEC = EmbeddedSpec(
     train=14, validation=7, test=1, num_classes=3, width=32, height=32, num_frames=48
 )
 JOINT = {"epochs": 2, "learning_rate": 0.02}
+AR_NET_MODEL = {
+    "num_classes": 3,
+    "resolutions": (24, 16),
+    "backbones": ("resnet8_tiny",),
+    "skips": (2,),
+    "policy": {"backbone": "resnet8_tiny", "resolution": 16, "hidden_size": 8},
+}
 CONFIG = {
     "seed": 3,
-    "model": {
-        "num_classes": 3,
-        "resolutions": (24, 16),
-        "backbones": ("resnet8_tiny",),
-        "skips": (2,),
-        "policy": {"backbone": "resnet8_tiny", "resolution": 16, "hidden_size": 8},
-    },
+    "model": AR_NET_MODEL,
     # 14 videos in batches of 4: batches straddle epochs, and the last of an evaluation is padded.
     "data": {"num_frames": 4, "batch_size": 4, "eval_batch_size": 4, "num_threads": 1},
     "stage_order": ("joint",),
@@ -25,7 +26,7 @@ CONFIG = {
 }
 # The policy alone, which serves its own resolution.
 ONE_NETWORK = CONFIG | {
-    "model": CONFIG["model"] | {"resolutions": (16,), "backbones": ()},
+    "model": AR_NET_MODEL | {"resolutions": (16,), "backbones": ()},
 }
 LONG = JOINT | {"epochs": 6}
 SEPARATE = {"objective": "separate"}

@@ -15,15 +15,13 @@ import pytest
 from cpu_devices import with_devices
 from jax._src.clusters import ClusterEnv
 from method_configs import CONFIG, METHODS, ONE_NETWORK, SPEC, config_of
+from workers import start_worker
 
-import ar_net_jax
 from ar_net_jax.checkpoints import load_model
 from ar_net_jax.data import registry
 from ar_net_jax.errors import UserError
 from ar_net_jax.runtime.barrier import wait_at_barrier
 from ar_net_jax.runtime.distributed import Job, find_job
-
-WORKER = Path(__file__).with_name("distributed_worker.py")
 
 
 def _free_port() -> int:
@@ -50,26 +48,19 @@ def _run(
 ) -> None:
     """Trains on `processes` with `devices` each."""
     address = f"localhost:{_free_port()}"
-    environment = {
-        **with_devices(devices),
-        # Python puts a script's own folder on the path, not the one it is started from.
-        "PYTHONPATH": str(Path(ar_net_jax.__file__).parents[1]),
-    }
-    running = []
-    for process_id in range(processes):
-        spec = {
-            "workdir": str(workdir),
-            "data_dir": str(data_dir),
-            "config": config,
-            "float64": float64,
-            "model": str(model) if model else "",
-            "coordinator": address,
-            "num_processes": processes,
-            "process_id": process_id,
-            "devices": processes * devices,
-        }
-        command = [sys.executable, str(WORKER), json.dumps(spec)]
-        running.append(subprocess.Popen(command, env=environment))
+    running = [
+        start_worker(
+            workdir,
+            data_dir,
+            config,
+            environment=with_devices(devices),
+            float64=float64,
+            model=model,
+            job=(address, processes, process_id),
+            devices=processes * devices,
+        )
+        for process_id in range(processes)
+    ]
     try:
         assert [process.wait(timeout=1500) for process in running] == [0] * processes
     finally:

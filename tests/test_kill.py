@@ -20,14 +20,13 @@ import numpy as np
 import pytest
 from method_configs import METHODS, SPEC, config_of
 from signalling import signal_when
+from workers import start_worker
 
-import ar_net_jax
 from ar_net_jax.checkpoints import load_model
 from ar_net_jax.data import registry
 from ar_net_jax.data.embedded.plan import EmbeddedSpec
 from ar_net_jax.demo.plan import Plan
 
-WORKER = Path(__file__).with_name("distributed_worker.py")
 VIDEOS = 16
 SMALL = [
     "--config.model.resolutions=(24,16)",
@@ -210,30 +209,13 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _start_worker(workdir: Path, data_dir: Path, config: dict[str, Any]) -> subprocess.Popen:
-    spec = {
-        "workdir": str(workdir),
-        "data_dir": str(data_dir),
-        "config": config,
-        "float64": False,
-        "model": "",
-        "coordinator": None,
-        "num_processes": None,
-        "process_id": None,
-        "devices": 1,
-    }
     environment = {
         **os.environ,
-        "PYTHONPATH": str(Path(ar_net_jax.__file__).parents[1]),
         "JAX_COMPILATION_CACHE_DIR": str(data_dir / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
     }
     with open(workdir.with_suffix(".log"), "a") as log:
-        return subprocess.Popen(
-            [sys.executable, str(WORKER), json.dumps(spec)],
-            env=environment,
-            stdout=log,
-            stderr=log,
-        )
+        return start_worker(workdir, data_dir, config, environment=environment, log=log)
 
 
 @pytest.mark.slow

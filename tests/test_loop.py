@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from method_configs import AR_NET_MODEL
 
 from ar_net_jax.checkpoints import load_model
 from ar_net_jax.data import registry
@@ -45,13 +46,7 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
 def _config(**changes: Any) -> Config:
     values = {
         "seed": 3,
-        "model": {
-            "num_classes": 3,
-            "resolutions": (24, 16),
-            "backbones": ("resnet8_tiny",),
-            "skips": (2,),
-            "policy": {"backbone": "resnet8_tiny", "resolution": 16, "hidden_size": 8},
-        },
+        "model": AR_NET_MODEL,
         # 12 videos in batches of 5: an epoch is 2.4 steps, so batches straddle epochs.
         "data": {"num_frames": 4, "batch_size": 5, "eval_batch_size": 4, "num_threads": 2},
         "stage_order": ("warmup", "joint"),

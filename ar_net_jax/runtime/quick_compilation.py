@@ -7,7 +7,7 @@ import importlib.metadata
 import os
 
 
-def quick_flags() -> str:
+def _quick_flags() -> str:
     """The flags, as in XLA_FLAGS, for the release of jaxlib that is installed."""
     flags = "--xla_backend_optimization_level=0"
     if importlib.metadata.version("jaxlib").startswith("0.10."):
@@ -21,4 +21,4 @@ def compile_quickly() -> None:
 
     Call before JAX's backend is there.
     """
-    os.environ.setdefault("XLA_FLAGS", quick_flags())
+    os.environ.setdefault("XLA_FLAGS", _quick_flags())

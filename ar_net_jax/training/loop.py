@@ -75,12 +75,9 @@ def train(
     if holds_model(model_dir):
         reporting.say(f"{workdir}: this run is finished; there is nothing left to train")
         return model_dir
-    if reporting is not None and reporting.lines and is_first():
+    if reporting.lines and is_first():
         _tell_beforehand(config, given, train_split, validation_split)
-    variables = None
-    if config.init_from:
-        elsewhere = config.build_method().elsewhere
-        variables = parts.as_named_here(load_variables(config.init_from), elsewhere)
+    variables = _given_variables(config)
     handed_on: dict[str, float] = {}
     with _full_disk_explained(workdir), PreemptionHandler() as preemption:
         run = Run(
@@ -103,6 +100,14 @@ def train(
                 raise preemption.notice(f"stage '{name}' is finished")
     save_model(model_dir, variables, config.to_dict())
     return model_dir
+
+
+def _given_variables(config: Config) -> Any:
+    """What the first stage starts from, its modules named as here; None where nothing is given."""
+    if not config.init_from:
+        return None
+    elsewhere = config.build_method().elsewhere
+    return parts.as_named_here(load_variables(config.init_from), elsewhere)
 
 
 def _tell_beforehand(
