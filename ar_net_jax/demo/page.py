@@ -78,9 +78,10 @@ def write_demo_page(
 
 def _tiles(rows: Sequence[Row], shown: Evaluation, chance: Mapping[str, float]) -> Tiles:
     main = shown.figures
-    whole = max(
-        (row.figures for row in rows if row.role == "reference"),
-        key=lambda figures: figures.gflops_per_video,
+    whole = next(
+        row.figures
+        for row in rows
+        if row.role == "reference" and row.figures.num_frames == main.num_frames
     )
     share = main.gflops_per_video / whole.gflops_per_video
     return Tiles(

@@ -34,15 +34,18 @@ WEIGHTED = Trained("ar_net_weighted", "AR-Net, weighted frames", "weighted_frame
 """The same, and its policy learns how much each frame counts in the video's prediction."""
 SEPARATE = Trained("ar_net_separate", "AR-Net, separate losses", "")
 """The same, whose networks go on learning from all frames while the policy learns."""
-CONTROLS = Trained("controls", "Uniform", "controls")
-"""Each network of the shown row by itself."""
+UNIFORM = Trained("uniform", "Uniform", "uniform")
 LSTM = Trained("lstm", "LSTM", "lstm")
+CONTROLS = Trained("controls", "single networks", "controls")
+"""Each network of the shown row by itself."""
 MORE = (
     SEPARATE,
     Trained("random_policy", "Random policy", "random_policy"),
     Trained("multi_scale", "Multi-Scale", "multi_scale"),
 )
-"""What `--all` trains besides."""
+"""What `--all` trains besides, and `CONTROLS`."""
+MORE_FRAMES = 10
+"""Frames that `WEIGHTED` is tested on: two more than all train on. Skipping pays for them."""
 WARMUP = "warmup"
 
 
@@ -65,13 +68,13 @@ class Plan:
 
     @property
     def others(self) -> tuple[Trained, ...]:
-        """Rows that are one model each, after the shown one and Uniform's."""
-        return (WEIGHTED, LSTM, *MORE) if self.everything else (WEIGHTED, LSTM)
+        """Rows that are one model each, tested as they were trained, after all others."""
+        return (LSTM, *MORE) if self.everything else (LSTM,)
 
     @property
     def runs(self) -> tuple[Trained, ...]:
         """All that is trained, the longest first, so that cores end together."""
-        return (SHOWN, CONTROLS, *self.others)
+        return (SHOWN, WEIGHTED, *((CONTROLS,) if self.everything else ()), UNIFORM, *self.others)
 
     @property
     def start(self) -> Path:
