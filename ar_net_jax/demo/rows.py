@@ -2,18 +2,21 @@
 
 import dataclasses
 import math
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from ar_net_jax.data.source import VideoSource
 from ar_net_jax.demo.plan import CONTROLS, MORE_FRAMES, SHOWN, UNIFORM, WEIGHTED, Plan
 from ar_net_jax.evaluation.comparison import Role, Row, role_of
-from ar_net_jax.evaluation.evaluate import Evaluation, evaluate_model, measure_speed
+from ar_net_jax.evaluation.evaluate import Evaluation, Figures, evaluate_model, measure_speed
 from ar_net_jax.inference.model import load_config_and_variables
 from ar_net_jax.methods.uniform import cut_out
 from ar_net_jax.recipes import uniform_beside
 
-# Of costly actions, tried in this order.
-_PENALTIES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+_HIGHEST_PENALTY, _HALVINGS = 2.0, 5  # Of costly actions, and how finely it is searched for.
+_ROUNDS = 5  # Of timing.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +39,14 @@ class _Evaluated:
     role: Role
     evaluation: Evaluation
 
+    @property
+    def figures(self) -> Figures:
+        """Those of the evaluation."""
+        return self.evaluation.figures
+
+
+_Job = Callable[[], _Evaluated]
+
 
 def make_rows(plan: Plan, splits: Splits) -> tuple[list[Row], Evaluation]:
     """A row per model on the test split, and the evaluation of the one that is shown.
@@ -45,25 +56,41 @@ def make_rows(plan: Plan, splits: Splits) -> tuple[list[Row], Evaluation]:
         splits: of the demo's data set.
     """
     test, workdir = splits.test, plan.workdir
-    found = {SHOWN.title: _evaluate(workdir / SHOWN.name, test)}
-    main = found[SHOWN.title].evaluation
-    uniform = _evaluate_uniform(workdir / UNIFORM.name, test, main.figures.gflops_per_video)
-    whole = next(iter(uniform.values())).evaluation.figures.gflops_per_video
-    title = _of_frames(WEIGHTED.title, MORE_FRAMES)
-    found[title] = _evaluate_within(workdir / WEIGHTED.name, splits, whole / 2)
-    found |= uniform
-    found |= {run.title: _evaluate(workdir / run.name, test) for run in plan.others}
+    as_trained = _two_at_a_time(
+        {
+            run.title: partial(_evaluate, workdir / run.name, test)
+            for run in (SHOWN, UNIFORM, *plan.others)
+        }
+    )
+    shown, uniform = as_trained.pop(SHOWN.title), as_trained.pop(UNIFORM.title)
+    budget = uniform.figures.gflops_per_video / 2
+    more = _of_frames(WEIGHTED.title, MORE_FRAMES)
+    later: dict[str, _Job] = {
+        more: partial(_evaluate_within, workdir / WEIGHTED.name, splits, budget)
+    }
+    for count in _counts(uniform.figures, shown.figures.gflops_per_video):
+        title = _of_frames(UNIFORM.title, count)
+        later[title] = partial(_evaluate, workdir / UNIFORM.name, test, count)
     if plan.everything:
-        found |= _evaluate_alone(workdir / CONTROLS.name, test)
-    speed = measure_speed({title: e.evaluation for title, e in found.items()}, rounds=5)
-    rows = [Row(title, e.role, e.evaluation.figures, speed[title]) for title, e in found.items()]
-    return rows, main
+        later |= _alone(workdir / CONTROLS.name, test)
+    last = _two_at_a_time(later)
+    whole = _of_frames(UNIFORM.title, uniform.figures.num_frames)
+    found = {SHOWN.title: shown, more: last.pop(more), whole: uniform} | last | as_trained
+    speed = measure_speed({title: e.evaluation for title, e in found.items()}, _ROUNDS)
+    rows = [Row(title, e.role, e.figures, speed[title]) for title, e in found.items()]
+    return rows, shown.evaluation
 
 
-def _evaluate(folder: Path, test: VideoSource) -> _Evaluated:
+def _two_at_a_time(jobs: Mapping[str, _Job]) -> dict[str, _Evaluated]:
+    """What the jobs give; one is compiled, on one core, while another computes."""
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(jobs, pool.map(lambda job: job(), jobs.values()), strict=True))
+
+
+def _evaluate(folder: Path, test: VideoSource, num_frames: int | None = None) -> _Evaluated:
     config, variables = load_config_and_variables(folder)
     role = role_of(config.build_method())
-    return _Evaluated(role, evaluate_model(config, variables, test))
+    return _Evaluated(role, evaluate_model(config, variables, test, num_frames=num_frames))
 
 
 def _evaluate_within(folder: Path, splits: Splits, budget: float) -> _Evaluated:
@@ -83,42 +110,36 @@ def _evaluate_within(folder: Path, splits: Splits, budget: float) -> _Evaluated:
             config, variables, split, num_frames=MORE_FRAMES, cost_penalty=penalty
         )
 
-    within = (
-        penalty
-        for penalty in _PENALTIES
-        if evaluate(splits.validation, penalty).figures.gflops_per_video <= budget
-    )
-    chosen = next(within, _PENALTIES[-1])
-    return _Evaluated(role_of(config.build_method()), evaluate(splits.test, chosen))
+    def fits(penalty: float) -> bool:
+        return evaluate(splits.validation, penalty).figures.gflops_per_video <= budget
+
+    too_low, enough = 0.0, 0.0 if fits(0.0) else _HIGHEST_PENALTY
+    for _ in range(_HALVINGS if enough else 0):
+        middle = (too_low + enough) / 2
+        too_low, enough = (too_low, middle) if fits(middle) else (middle, enough)
+    return _Evaluated(role_of(config.build_method()), evaluate(splits.test, enough))
 
 
-def _evaluate_uniform(folder: Path, test: VideoSource, gflops: float) -> dict[str, _Evaluated]:
-    """Uniform at its own number of frames, with as many as `gflops` pay for, and with more."""
-    config, variables = load_config_and_variables(folder)
-    title, whole = config.build_method().title, config.data.num_frames
-
-    def evaluate(count: int) -> Evaluation:
-        return evaluate_model(config, variables, test, num_frames=count)
-
-    full = evaluate(whole)
-    affordable = whole * gflops / full.figures.gflops_per_video
-    fewer = sorted({max(1, math.floor(affordable)), math.ceil(affordable)} - {whole})
-    found = {whole: full} | {count: evaluate(count) for count in (*fewer, MORE_FRAMES)}
-    return {_of_frames(title, count): _Evaluated("reference", e) for count, e in found.items()}
+def _counts(uniform: Figures, gflops: float) -> list[int]:
+    """Other numbers of frames for Uniform: as many as `gflops` pay for, and `MORE_FRAMES`."""
+    affordable = uniform.num_frames * gflops / uniform.gflops_per_video
+    fewer = {max(1, math.floor(affordable)), math.ceil(affordable)} - {uniform.num_frames}
+    return [*sorted(fewer), MORE_FRAMES]
 
 
-def _evaluate_alone(folder: Path, test: VideoSource) -> dict[str, _Evaluated]:
-    """Each lower resolution's network by itself."""
+def _alone(folder: Path, test: VideoSource) -> dict[str, _Job]:
+    """Evaluations of each lower resolution's network by itself."""
     config, variables = load_config_and_variables(folder)
     method = config.build_method()
     sides = {n.resolution: name for name, n in method.networks().items() if n.outputs}
-    found = {}
-    for side in sorted(sides, reverse=True)[1:]:
-        cut = cut_out(method, sides[side], variables)
-        config_alone = uniform_beside(config, sides[side])
-        alone = evaluate_model(config_alone, cut, test, image_size=method.image_size)
-        found[f"{side}px alone"] = _Evaluated("other", alone)
-    return found
+
+    def job(name: str) -> _Evaluated:
+        alone, cut = uniform_beside(config, name), cut_out(method, name, variables)
+        evaluation = evaluate_model(alone, cut, test, image_size=method.image_size)
+        return _Evaluated("other", evaluation)
+
+    lower = sorted(sides, reverse=True)[1:]
+    return {f"{side}px alone": partial(job, sides[side]) for side in lower}
 
 
 def _of_frames(title: str, count: int) -> str:
