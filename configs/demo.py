@@ -245,7 +245,7 @@ def warm_start(config: ConfigDict) -> None:
     """
     warmed_up(config)
     config.stages.joint.update(epochs=8, learning_rate=0.03, tau_decay=-0.39)
-    config.stages.finetune.update(epochs=5, learning_rate=0.02)
+    config.stages.finetune.update(epochs=4, learning_rate=0.02)
     for name in config.stage_order:
         # In fewer epochs the policy saves less of its own accord.
         config.stages[name].losses["efficiency"]["weight"] = 78.0

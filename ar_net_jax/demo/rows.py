@@ -16,7 +16,7 @@ from ar_net_jax.methods.uniform import cut_out
 from ar_net_jax.recipes import uniform_beside
 
 _HIGHEST_PENALTY, _HALVINGS = 2.0, 5  # Of costly actions, and how finely it is searched for.
-_ROUNDS = 5  # Of timing.
+_ROUNDS = 3  # Of timing.
 
 
 @dataclasses.dataclass(frozen=True)

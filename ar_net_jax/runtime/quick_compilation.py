@@ -30,4 +30,5 @@ def compile_sooner() -> None:
 
     Seen on CPU with training steps of slim networks. Sets the flags as `compile_quickly` does.
     """
-    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+    flags = "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true"
+    os.environ.setdefault("XLA_FLAGS", flags)
