@@ -6,7 +6,7 @@ import operator
 import os
 import resource
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -38,9 +38,10 @@ class _Opened:
         frames, places = self._descriptors
         return read_record(frames, places, record)
 
-    def __del__(self) -> None:
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        # Bound beforehand: when the interpreter ends, the module may be gone.
         for descriptor in self._descriptors:
-            os.close(descriptor)
+            close(descriptor)
 
 
 class FrameFiles:
