@@ -1,12 +1,13 @@
-"""The pages' commands name jobs, flags, configs and fields that exist; links lead to pages."""
+"""The pages' commands name what exists, and run on small models; links lead to pages."""
 
 import re
 import shlex
 from pathlib import Path
 
 import pytest
+from example_commands import FAST, help_examples, is_run_here, make_world, small
 
-from ar_net_jax.cli.main import JOBS, build_parser
+from ar_net_jax.cli.main import JOBS, build_parser, main
 from ar_net_jax.config.shipped import shipped_configs
 from ar_net_jax.experiment import load_config
 
@@ -28,6 +29,8 @@ def _words(command: str) -> list[str]:
     return [word for word in shlex.split(command, comments=True) if word not in ("...", "…")]
 
 
+# These are run by test_help_examples.
+HELP = help_examples()
 ARNET = [command for command in _commands() if command.startswith("arnet ")]
 
 
@@ -48,6 +51,28 @@ def test_its_flags_and_overrides_exist(command: str) -> None:
     config = getattr(flags, "config", None)
     if config and str(config).split(":")[0] in shipped_configs():
         load_config(config, overrides)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    make_world(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        command if FAST.search(command) else pytest.param(command, marks=pytest.mark.slow)
+        for command in ARNET
+        if is_run_here(command) and " ".join(_words(command)) not in HELP
+    ],
+)
+def test_it_runs(
+    command: str, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(world)
+    main(small(command, tmp_path / "new"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
