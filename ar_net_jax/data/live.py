@@ -12,6 +12,7 @@ import av
 from av.container import InputContainer
 
 from ar_net_jax.data.decoding.faults import VideoFault, reason_of
+from ar_net_jax.data.decoding.opening import open_input
 from ar_net_jax.data.decoding.picture import PictureConverter
 from ar_net_jax.data.decoding.reader import DecodedFrame, VideoReader
 from ar_net_jax.data.decoding.timestamps import Timestamps, frame_rate
@@ -124,12 +125,11 @@ class Connection:
 
 def _open(source: Source) -> InputContainer:
     options = {"rtsp_transport": "tcp"} if source.address.startswith("rtsp") else {}
-    return av.open(
+    return open_input(
         source.address,
         format="v4l2" if source.kind == "camera" else None,
         options=options,
         timeout=_SILENCE_SECONDS,
-        metadata_errors="replace",
     )
 
 

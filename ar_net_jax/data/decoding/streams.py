@@ -9,6 +9,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 
 from ar_net_jax.data.decoding.faults import VideoFault
+from ar_net_jax.data.decoding.opening import open_input
 
 # FFmpeg draws text files as pictures of a terminal: nobody's video.
 _TEXT_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})
@@ -30,9 +31,8 @@ def open_container(path: str | Path) -> InputContainer:
     """
     if not Path(path).is_file():
         raise VideoFault("no such file")
-    # The prefix keeps a colon in the name from being read as a protocol. Tags in a forgotten
-    # encoding are no reason to refuse the pictures.
-    container = av.open(f"file:{os.fspath(path)}", metadata_errors="replace")
+    # The prefix keeps a colon in the name from being read as a protocol.
+    container = open_input(f"file:{os.fspath(path)}")
     if _TEXT_FORMATS.intersection(container.format.name.split(",")):
         container.close()
         raise VideoFault("is a text, no video")

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import av
 
+from ar_net_jax.data.decoding.opening import open_input
+
 # Suffixes that say "video" by themselves: such a file is taken without a look, so that a broken one
 # is told as broken when it is decoded. Files of other suffixes are opened, see `why_no_video`.
 _VIDEO_SUFFIXES = frozenset(
@@ -125,7 +127,7 @@ def why_no_video(path: Path) -> str | None:
 def _holds_video(path: Path) -> bool:
     try:
         # "file:", because a name with a colon would be taken for the address of a stream.
-        with av.open(f"file:{path}", metadata_errors="replace") as container:
+        with open_input(f"file:{path}") as container:
             names = container.format.name.split(",")
             if any(name in _NO_VIDEO_FORMATS or name.endswith("_pipe") for name in names):
                 return False
