@@ -63,7 +63,10 @@ def test_a_file_of_any_package(install: Install) -> None:
         _refused(f"package:some-weights/{file}", inside)
     _refused(f"package:some-weights/{folder}/some_weights/a.pth", "has no /")
     (folder / files[0]).unlink()
-    _refused(f"package:some-weights/{files[0]}", "a.pth: missing, though .* install it again")
+    # From Python 3.12 on, a package no longer lists a file that is gone.
+    listed_still = sys.version_info < (3, 12)
+    told = "a.pth: missing, though .* install it again" if listed_still else "1.0 has no .*a.pth"
+    _refused(f"package:some-weights/{files[0]}", told)
 
 
 def test_a_package_without_weights(install: Install) -> None:
