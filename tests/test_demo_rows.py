@@ -15,7 +15,7 @@ from ar_net_jax.evaluation.metrics import Predictions
 from ar_net_jax.experiment import Config
 
 PER_FRAME = 0.007
-"""GFLOPs of Uniform, of which AR-Net spends half as long as nothing holds it back."""
+"""GFLOPs of a frame in Uniform; other rows need a share of it."""
 NO_FIGURES = Figures(0, 0, 0, 0, 0, 0, "macs", None, 0, "routed", 0, 8, 1)
 
 
