@@ -53,7 +53,7 @@ def _after_warmup(baseline: recipes.Variant) -> recipes.Variant:
         config.stage_order = (*warmup, "joint")
         config.stages.joint.update(
             epochs=config.stages.joint.epochs + config.stages.finetune.epochs,
-            # On validation videos Uniform and LSTM do better at it than at a faster start's.
+            # On validation videos Uniform and LSTM do better at it than at twice the rate.
             learning_rate=JOINT.learning_rate,
             select="best",
         )
@@ -241,7 +241,7 @@ def warmed_up(config: ConfigDict) -> None:
 def warm_start(config: ConfigDict) -> None:
     """The same, from networks that have learnt from more videos, and need fewer epochs.
 
-    An epoch of the last stage takes half of the time of one before it, and teaches as much.
+    An epoch of the last stage takes half of the time of one before it, so there its share grows.
     """
     warmed_up(config)
     config.stages.joint.update(epochs=8, learning_rate=0.03, tau_decay=-0.39)

@@ -10,11 +10,13 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from saved_models import save_random_model
+from saved_models import AR_NET, UNIFORM, save_random_model
 
 from ar_net_jax.cli.main import JOBS
 from ar_net_jax.data.embedded.builder import write_video
 
+_ROOT = Path(__file__).parents[1]
+PAGES = [_ROOT / "README.md", _ROOT / "CONTRIBUTING.md", *sorted((_ROOT / "docs").glob("*.md"))]
 # Other tests run these, or they need what a test has not.
 ELSEWHERE = {
     "--coordinator": "several processes: test_distributed",
@@ -57,13 +59,21 @@ _MORE = {
     "evaluate": ["--quiet"],
     "prepare": ["--quiet"],
 }
-_MODEL = {
-    "num_classes": 2,
-    "resolutions": (24, 16),
-    "backbones": ("resnet8_tiny",),
-    "skips": (1, 4),
-    "policy": {"backbone": "resnet8_tiny", "resolution": 16, "hidden_size": 8},
-}
+
+
+def page_commands() -> list[str]:
+    """Every command of the pages' shell blocks, one a line, assignments before it left out."""
+    found = []
+    for page in PAGES:
+        for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                found += [part.strip() for part in line.split("&&")]
+    return [line for line in dict.fromkeys(found) if line]
+
+
+def words_of(command: str) -> list[str]:
+    """Its words, without the comment behind it and dots for more."""
+    return [word for word in shlex.split(command, comments=True) if word not in ("...", "…")]
 
 
 def help_examples() -> list[str]:
@@ -102,10 +112,10 @@ def make_world(folder: Path) -> None:
         "eval_batch_size": 4,
         "num_threads": 1,
     }
-    uniform = {"num_classes": 2, "resolution": 24, "backbone": "resnet8_tiny"}
+    ar_net, uniform = ({**model, "num_classes": 2} for model in (AR_NET, UNIFORM))
     names = ["a", "b"]
     for place in ("run", "RUN", "models/ar_net", "arnet_demo/ar_net"):
-        save_random_model(folder / place, _MODEL, data=data, class_names=names)
+        save_random_model(folder / place, ar_net, data=data, class_names=names)
     for place in ("arnet_demo/uniform", "UNIFORM_RUN"):
         save_random_model(folder / place, uniform, method="uniform", data=data, class_names=names)
 
@@ -117,8 +127,7 @@ def small(command: str, new: Path) -> list[str]:
         command: that starts with `arnet`.
         new: where a training may begin.
     """
-    words = shlex.split(re.sub(r"activitynet(:efficientnet)?\b", "demo", command), comments=True)
-    words = [word for word in words[1:] if word not in ("...", "…")]
+    words = words_of(re.sub(r"activitynet(:efficientnet)?\b", "demo", command))[1:]
     job = words[0]
     if "--print-config" in words or "--list" in words:
         return words

@@ -44,8 +44,8 @@ MORE = (
     Trained("multi_scale", "Multi-Scale", "multi_scale"),
 )
 """What `--all` trains besides, and `CONTROLS`."""
-MORE_FRAMES = 10
-"""Frames that `WEIGHTED` is tested on: two more than all train on. Skipping pays for them."""
+EXTRA_FRAMES = 2
+"""How many frames more `WEIGHTED` is tested on than all train on. Skipping pays for them."""
 WARMUP = "warmup"
 
 

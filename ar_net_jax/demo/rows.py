@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from ar_net_jax.data.source import VideoSource
-from ar_net_jax.demo.plan import CONTROLS, MORE_FRAMES, SHOWN, UNIFORM, WEIGHTED, Plan
+from ar_net_jax.demo.plan import CONTROLS, EXTRA_FRAMES, SHOWN, UNIFORM, WEIGHTED, Plan
 from ar_net_jax.evaluation.comparison import Role, Row, role_of
 from ar_net_jax.evaluation.evaluate import Evaluation, Figures, evaluate_model, measure_speed
 from ar_net_jax.inference.model import load_config_and_variables
@@ -63,18 +63,19 @@ def make_rows(plan: Plan, splits: Splits) -> tuple[list[Row], Evaluation]:
         }
     )
     shown, uniform = as_trained.pop(SHOWN.title), as_trained.pop(UNIFORM.title)
-    budget = uniform.figures.gflops_per_video / 2
-    more = _of_frames(WEIGHTED.title, MORE_FRAMES)
+    budget, trained_on = uniform.figures.gflops_per_video / 2, uniform.figures.num_frames
+    tested_on = trained_on + EXTRA_FRAMES
+    more = _of_frames(WEIGHTED.title, tested_on)
     later: dict[str, _Job] = {
-        more: partial(_evaluate_within, workdir / WEIGHTED.name, splits, budget)
+        more: partial(_evaluate_within, workdir / WEIGHTED.name, splits, tested_on, budget)
     }
-    for count in _counts(uniform.figures, shown.figures.gflops_per_video):
+    for count in (*_affordable(uniform.figures, shown.figures), tested_on):
         title = _of_frames(UNIFORM.title, count)
         later[title] = partial(_evaluate, workdir / UNIFORM.name, test, count)
     if plan.everything:
         later |= _alone(workdir / CONTROLS.name, test)
     last = _two_at_a_time(later)
-    whole = _of_frames(UNIFORM.title, uniform.figures.num_frames)
+    whole = _of_frames(UNIFORM.title, trained_on)
     found = {SHOWN.title: shown, more: last.pop(more), whole: uniform} | last | as_trained
     speed = measure_speed({title: e.evaluation for title, e in found.items()}, _ROUNDS)
     rows = [Row(title, e.role, e.figures, speed[title]) for title, e in found.items()]
@@ -93,22 +94,21 @@ def _evaluate(folder: Path, test: VideoSource, num_frames: int | None = None) ->
     return _Evaluated(role, evaluate_model(config, variables, test, num_frames=num_frames))
 
 
-def _evaluate_within(folder: Path, splits: Splits, budget: float) -> _Evaluated:
-    """A method with more frames, at the least penalty that keeps it within a budget.
+def _evaluate_within(folder: Path, splits: Splits, num_frames: int, budget: float) -> _Evaluated:
+    """A method at the least penalty that keeps it within a budget on the validation split.
 
-    The penalty is chosen on the validation split.
+    Where even the highest does not, it is that.
 
     Args:
         folder: of its run.
         splits: of the data set.
+        num_frames: of a video.
         budget: GFLOPs per video.
     """
     config, variables = load_config_and_variables(folder)
 
     def evaluate(split: VideoSource, penalty: float) -> Evaluation:
-        return evaluate_model(
-            config, variables, split, num_frames=MORE_FRAMES, cost_penalty=penalty
-        )
+        return evaluate_model(config, variables, split, num_frames=num_frames, cost_penalty=penalty)
 
     def fits(penalty: float) -> bool:
         return evaluate(splits.validation, penalty).figures.gflops_per_video <= budget
@@ -120,11 +120,10 @@ def _evaluate_within(folder: Path, splits: Splits, budget: float) -> _Evaluated:
     return _Evaluated(role_of(config.build_method()), evaluate(splits.test, enough))
 
 
-def _counts(uniform: Figures, gflops: float) -> list[int]:
-    """Other numbers of frames for Uniform: as many as `gflops` pay for, and `MORE_FRAMES`."""
-    affordable = uniform.num_frames * gflops / uniform.gflops_per_video
-    fewer = {max(1, math.floor(affordable)), math.ceil(affordable)} - {uniform.num_frames}
-    return [*sorted(fewer), MORE_FRAMES]
+def _affordable(uniform: Figures, shown: Figures) -> list[int]:
+    """Other numbers of frames for Uniform: what the shown row's GFLOPs pay for, to either side."""
+    count = uniform.num_frames * shown.gflops_per_video / uniform.gflops_per_video
+    return sorted({max(1, math.floor(count)), math.ceil(count)} - {uniform.num_frames})
 
 
 def _alone(folder: Path, test: VideoSource) -> dict[str, _Job]:
