@@ -7,7 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ar_net_jax.costs.traffic import count_traffic
-from ar_net_jax.inference.chunks import plan_chunks, roofline_chunks
+from ar_net_jax.inference.chunks import (
+    frames_on_chip,
+    plan_chunks,
+    plan_parts,
+    roofline_chunks,
+)
 from ar_net_jax.inference.ladder import choose_chunks, fewest_seconds
 from ar_net_jax.methods.uniform import Uniform, UniformConfig
 from ar_net_jax.ops.routing import expected_trips
@@ -72,8 +77,27 @@ def test_sizes_of_accelerators_follow_from_the_roofline() -> None:
     (large, small) = roofline_chunks(found, "bfloat16")
     assert large / 2 < 8 * fixed / frame <= large == 32 and small == 8
     model = Uniform(UniformConfig(num_classes=3, backbone="resnet50", resolution=224))
-    for platform in ("cuda", "tpu"):
-        sizes = plan_chunks(model.networks(), platform, dtype="bfloat16")
-        assert list(sizes.values()) == [(32, 8)]
+    sizes = plan_chunks(model.networks(), "cuda", dtype="bfloat16")
+    assert list(sizes.values()) == [(32, 8)]
     slower = found._replace(outputs=2 * found.outputs, macs=2 * found.macs)
     assert roofline_chunks(slower, "bfloat16")[0] < large, "frames that cost more fill it sooner"
+
+
+def test_a_tpu_computes_as_many_frames_at_once_as_its_memory_holds() -> None:
+    """ResNet-50's largest map behind the stem is 56 x 56 x 256: 1.6 MB in bfloat16."""
+    found = count_traffic("resnet50", 224, "same")
+    assert found.largest == 56 * 56 * 256
+    assert 16 * 2 * found.largest <= 2**25 < 32 * 2 * found.largest
+    assert frames_on_chip(found, "bfloat16") == 16 and frames_on_chip(found, "float32") == 8
+    many = found._replace(operations=1000)
+    assert frames_on_chip(many, "bfloat16") > 16, "starting operations costs more than traffic"
+    model = Uniform(UniformConfig(num_classes=3, backbone="resnet50", resolution=224))
+    networks = model.networks()
+    assert list(plan_chunks(networks, "tpu", dtype="bfloat16").values()) == [(16, 4)]
+    assert plan_parts(networks, "tpu", dtype="bfloat16") == dict.fromkeys(networks, 16)
+    assert plan_parts(networks, "cuda") is None
+
+
+def test_narrow_maps_fill_the_lanes() -> None:
+    """ResNet-18 at 112 px: 28 x 28 x 64, in 128 lanes."""
+    assert count_traffic("resnet18", 112, "same").largest == 28 * 28 * 128

@@ -146,6 +146,7 @@ def _described_dry_run(spec: str, config: "Config", wanted: "Slice") -> None:
         for index, name in enumerate(config.stage_order):
             print(f"compiling the step of stage '{name}' for {wanted.name}", file=sys.stderr)
             stages.append(describe_stage(config, index, wanted))
+            print(f"compiled in {stages[-1].chip.seconds:.0f} s", file=sys.stderr)
     finally:  # Each may have taken long.
         if stages:
             print_stages(config, wanted, stages)

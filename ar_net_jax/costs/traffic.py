@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from ar_net_jax import backbones
 from ar_net_jax.costs.counting import list_operations
 
+_LANES = 128
+
 
 class Traffic(NamedTuple):
     """Of a network on one frame.
@@ -17,12 +19,15 @@ class Traffic(NamedTuple):
     Attributes:
         weights: number of parameters, read once for a chunk of any size.
         outputs: numbers that its convolutions and matrix products give.
+        largest: numbers of the largest of those outputs but the first, which is pooled as it is
+            made; its channels rounded up to the 128 lanes of a TPU.
         macs: multiply-accumulates.
         operations: convolutions and matrix products.
     """
 
     weights: int
     outputs: int
+    largest: int
     macs: int
     operations: int
 
@@ -46,6 +51,12 @@ def count_traffic(backbone: str, resolution: int, padding: str = "same") -> Traf
     return Traffic(
         weights=sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"])),
         outputs=sum(math.prod(op.output_shape) * op.runs for op in found),
+        largest=max(_in_lanes(op.output_shape) for op in found[1:]),
         macs=sum(op.macs for op in found),
         operations=sum(op.runs for op in found),
     )
+
+
+def _in_lanes(shape: tuple[int, ...]) -> int:
+    *pixels, channels = shape
+    return math.prod(pixels) * -(-channels // _LANES) * _LANES

@@ -18,6 +18,12 @@ outputs of convolutions in the model's precision: what XLA's compiler for TPUs t
 once: on an H200 ResNet-50 in bfloat16 took 1.9, 6.3 and 38 ms for 16, 128 and 1,024 frames in one
 piece. But AR-Net on 64 videos, at half and at a quarter of Uniform's GFLOPs, took 35.8 and 21.6 ms
 with these sizes, 33.8 and 27.5 with (256, 64, 16).
+
+A TPU has 128 MiB of memory on the chip (v5e, v6e), where maps need not go through the large one.
+So no more frames are computed at once than have room there, a quarter of it for the largest map.
+XLA's compiler tells for ResNet-50 in bfloat16, for a frame of 64, of 32 and of 16 in one piece,
+26.7, 15.4 and 6.3 MB of traffic to the large memory; for EfficientNet-B3 20.3 of 64 and 9.3 of 16.
+But every part starts all operations again, which must not cost more than the traffic that is saved.
 """
 
 from collections.abc import Mapping
@@ -37,6 +43,8 @@ _CPU: tuple[tuple[int, Chunks], ...] = ((160, (4, 2)), (64, (16, 8)), (1, (128, 
 _FLOPS_PER_BYTE, _START_BYTES, _PASSES, _MOST_OVERHEAD = 300, 4e6, 4, 1 / 8
 _WEIGHT_BYTES = 4  # Parameters are float32 always.
 _LEAST, _MOST = 16, 256
+# Of a TPU, see above: for the largest map; passes over the outputs that do not fit, 26.7 MB of 22.
+_MAPS_BYTES, _SPILLED = 1 << 25, 1.2
 # The second size, for the rest.
 _PART = 4
 
@@ -76,11 +84,41 @@ def plan_chunks(
     }
 
 
+def plan_parts(
+    networks: Mapping[str, Network], platform: str, *, dtype: str = "float32"
+) -> dict[str, int] | None:
+    """How many frames each network computes at once in the masked form, for `Mode.parts`.
+
+    Args:
+        networks: as in `plan_chunks`, like the following.
+        platform: where not a TPU, all frames are computed at once.
+        dtype: of the networks' computation.
+
+    Returns:
+        Frames by network, or None for all.
+    """
+    if platform != "tpu":
+        return None
+    return {
+        name: frames_on_chip(_traffic(network), dtype)
+        for name, network in networks.items()
+        if network.backbone
+    }
+
+
 def _sizes(network: Network, platform: str, dtype: str) -> Chunks:
     if platform == "cpu":
         return next(chunks for least, chunks in _CPU if network.resolution >= least)
-    traffic = count_traffic(network.backbone, network.resolution, network.padding)
-    return roofline_chunks(traffic, dtype)
+    traffic = _traffic(network)
+    sizes = roofline_chunks(traffic, dtype)
+    if platform == "tpu":
+        most = frames_on_chip(traffic, dtype)
+        sizes = sizes if sizes[0] <= most else (most, max(most // _PART, 1))
+    return sizes
+
+
+def _traffic(network: Network) -> Traffic:
+    return count_traffic(network.backbone, network.resolution, network.padding)
 
 
 def roofline_chunks(traffic: Traffic, dtype: str) -> Chunks:
@@ -90,7 +128,7 @@ def roofline_chunks(traffic: Traffic, dtype: str) -> Chunks:
         traffic: of a network on one frame.
         dtype: of its computation.
 
-    >>> roofline_chunks(Traffic(25_500_000, 11_000_000, 4_100_000_000, 54), "bfloat16")
+    >>> roofline_chunks(Traffic(25_500_000, 11_000_000, 1_600_000, 4_100_000_000, 54), "bfloat16")
     (32, 8)
     """
     moved = _PASSES * jnp.dtype(dtype).itemsize * traffic.outputs
@@ -100,6 +138,29 @@ def roofline_chunks(traffic: Traffic, dtype: str) -> Chunks:
     while size < _MOST and fixed > _MOST_OVERHEAD * size * frame:
         size *= 2
     return size, size // _PART
+
+
+def frames_on_chip(traffic: Traffic, dtype: str) -> int:
+    """How many frames a TPU computes at once, a power of two; see the module's docstring.
+
+    Args:
+        traffic: of a network on one frame.
+        dtype: of its computation.
+
+    >>> frames_on_chip(Traffic(25_500_000, 11_000_000, 800_000, 4_100_000_000, 54), "bfloat16")
+    16
+    """
+    bytes_each = jnp.dtype(dtype).itemsize
+    room = _MAPS_BYTES // (bytes_each * traffic.largest)
+    starts, saved = _START_BYTES * traffic.operations, _SPILLED * bytes_each * traffic.outputs
+    most = _power_of_two_up_to(max(room, 1))
+    while starts > most * saved:
+        most *= 2
+    return most
+
+
+def _power_of_two_up_to(number: int) -> int:
+    return 1 << number.bit_length() - 1
 
 
 def _check(override: Chunks) -> None:

@@ -18,7 +18,7 @@ from jax.sharding import Mesh, PartitionSpec
 from ar_net_jax.config.model import ModelConfig
 from ar_net_jax.costs.cost import total_gflops
 from ar_net_jax.inference.buckets import BucketedFunction
-from ar_net_jax.inference.chunks import plan_chunks
+from ar_net_jax.inference.chunks import plan_chunks, plan_parts
 from ar_net_jax.inference.plan import Form, Plan
 from ar_net_jax.methods import Method
 from ar_net_jax.modules.frame_runner import Mode, mask_or_ones
@@ -119,12 +119,16 @@ def make_inference(
         UserError: impossible chunks.
     """
     form = _form(routing, chunks, plan, mesh)
-    sizes = None
+    networks, dtype = method.networks(), method.config.dtype
+    platform = platform or jax.default_backend()
+    sizes = parts = None
     if routing == "routed":
-        platform = platform or jax.default_backend()
-        dtype = method.config.dtype
-        sizes = plan_chunks(method.networks(), platform, chunks, plan, form, dtype=dtype)
-    infer = inference_function(method, policy=policy, chunks=sizes, random_crops=random_crops)
+        sizes = plan_chunks(networks, platform, chunks, plan, form, dtype=dtype)
+    else:
+        parts = plan_parts(networks, platform, dtype=dtype)
+    infer = inference_function(
+        method, policy=policy, chunks=sizes, parts=parts, random_crops=random_crops
+    )
     if mesh is not None:
         whole, split = PartitionSpec(), PartitionSpec("data")
         infer = jax.shard_map(
@@ -152,6 +156,7 @@ def inference_function(
     *,
     policy: Policy = "argmax",
     chunks: Mapping[str, Chunks] | None,
+    parts: Mapping[str, int] | None = None,
     random_crops: bool = False,
 ) -> Callable[[Any, Request, Array], Result]:
     """What `make_inference` compiles for one device.
@@ -160,6 +165,7 @@ def inference_function(
         method: as there, like the policy and the crops.
         policy: how decisions are made.
         chunks: sizes of chunk by network, descending; None is the masked form.
+        parts: frames that the masked form computes at once, by network; None for all.
         random_crops: whether to draw them.
     """
     module = method.module()
@@ -167,7 +173,13 @@ def inference_function(
     def infer(variables: Any, request: Request, cost_penalty: Array) -> Result:
         offset = method.penalty_offset(cost_penalty)
         decide = _decide(policy, offset, request.forced_actions)
-        mode = Mode(keys=request.keys, decide=decide, chunks=chunks, random_crops=random_crops)
+        mode = Mode(
+            keys=request.keys,
+            decide=decide,
+            chunks=chunks,
+            parts=parts,
+            random_crops=random_crops,
+        )
         prediction = module.apply(variables, request.frames, mode, frame_mask=request.frame_mask)
         return _result(method, cast(Prediction, prediction), request)
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from ar_net_jax.ops.decide import Argmax, Decide
+from ar_net_jax.ops.parts import run_in_parts
 from ar_net_jax.ops.resize import Resize, prepare_frames
 from ar_net_jax.ops.rng import per_frame_keys
 from ar_net_jax.ops.routing import Chunks, network_scope, run_selected
@@ -32,6 +33,8 @@ class Mode:
             method would decide it: what its decision has to beat.
         chunks: sizes of chunk, descending, by network. Given, the routed form computes chosen
             frames only (evaluation); None asks for the masked form.
+        parts: by network, how many frames the masked form computes at once in evaluation; None for
+            all.
     """
 
     train: bool = flax.struct.field(pytree_node=False, default=False)
@@ -40,6 +43,7 @@ class Mode:
     decide: Decide[Any] = flax.struct.field(default_factory=Argmax)
     random_crops: bool = flax.struct.field(pytree_node=False, default=False)
     chunks: Mapping[str, Chunks] | None = flax.struct.field(pytree_node=False, default=None)
+    parts: Mapping[str, int] | None = flax.struct.field(pytree_node=False, default=None)
 
     def trains(self, module: str) -> bool:
         """Whether the module of that name, at the model's root, is in training."""
@@ -142,17 +146,22 @@ def run_prepared(
     videos: dict[str, Any] = {}
     if not getattr(network, "per_frame", True):
         videos = {"num_frames": length, "frame_mask": selected.reshape(-1)}
-    if mode.chunks is None or videos:
+    everything = jnp.asarray(batch * length, jnp.int32)
+    if videos or (mode.chunks is None and mode.parts is None):
         assert network.name is not None  # A bound module has one.
         keys, trains = mode.frame_keys(network.name, length), mode.trains(network.name)
         result = getattr(network, method)(prepare(flat), train=trains, keys=keys, **videos)
-        return result.reshape(batch, length, -1), jnp.asarray(batch * length, jnp.int32)
+        return result.reshape(batch, length, -1), everything
     # A loop's body must not touch the surrounding module, so it gets a stateless copy.
     module, variables = network.unbind()
 
     def run(chunk: Tree) -> Array:
         return cast(Array, module.apply(variables, prepare(chunk), method=method))
 
+    if mode.chunks is None:
+        assert mode.parts is not None
+        result = run_in_parts(run, flat, mode.parts[name])
+        return result.reshape(batch, length, -1), everything
     with network_scope(name):
         result, computed = run_selected(
             run, flat, selected.reshape(-1), mode.chunks[name], name=name
