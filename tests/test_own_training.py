@@ -13,7 +13,7 @@ from ar_net_jax.data.embedded.builder import write_video
 from ar_net_jax.experiment import Config, load_config
 from ar_net_jax.runtime import mesh as devices
 from ar_net_jax.training import batch_size
-from ar_net_jax.training.batch_size import choose_batch, settle_batch, step_bytes
+from ar_net_jax.training.batch_size import choose_batch, settle_batch, step_bytes, tell_batch
 from ar_net_jax.training.trouble import LossTrend, missing_classes
 
 TINY = [
@@ -54,6 +54,31 @@ def test_memory_of_a_step_is_near_what_xla_needs() -> None:
     """By `arnet train --config=demo --dry-run`: 0.0234 GiB for 2 videos, 0.0699 for 8."""
     needed = (0.0699 - 0.0234) / 6 * 2**30
     assert needed < step_bytes(load_config("demo")) < 1.3 * needed
+
+
+@pytest.mark.parametrize(
+    ("backbone", "resolution", "frame_mb"),
+    [("efficientnet_lite0", 112, 53.2), ("mobilenet_v2", 84, 23.0), ("resnet18", 112, 10.7)],
+)
+def test_memory_of_published_networks_is_near_what_xla_needs(
+    backbone: str, resolution: int, frame_mb: float
+) -> None:
+    """XLA's count of temporary bytes of a gradient on CPU, 24 frames against 8, for each frame."""
+    fields = {"model.backbone": backbone, "model.resolution": resolution, "data.num_frames": 1}
+    overrides = [f"--config.{name}={value}" for name, value in fields.items()]
+    found = step_bytes(_config(*overrides))
+    assert 0.8 < found / (frame_mb * 1e6) < 1.4
+
+
+def test_a_batch_that_may_not_fit_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = _config()
+    config = settle_batch(given, None, 20)
+    monkeypatch.setattr(devices, "memory_limit", lambda mesh: 4 * step_bytes(config))
+    assert tell_batch(config, given, 20).count("\n") == 0
+    monkeypatch.setattr(devices, "memory_limit", lambda mesh: 2.5 * step_bytes(config))
+    told = tell_batch(config, given, 20)
+    assert "config.data.num_frames=2 needs half" in told.split("\n")[1]
+    assert tell_batch(config, config, 20) is None, "whoever gives a batch has thought of it"
 
 
 def test_rates_follow_the_batch_that_is_given_or_found(tmp_path: Path) -> None:

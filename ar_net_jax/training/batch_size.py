@@ -10,7 +10,7 @@ import numpy as np
 from etils import epath
 from jax.experimental import multihost_utils
 
-from ar_net_jax.costs.counting import list_operations
+from ar_net_jax.costs.counting import Operation, list_operations
 from ar_net_jax.experiment import Config
 from ar_net_jax.modules.frame_runner import EVALUATION
 from ar_net_jax.runtime import mesh as devices
@@ -23,8 +23,9 @@ _LEAST = 2
 _MOST_PER_DEVICE = 16
 # A training step holds for each video what convolutions and matrix products give, times this: what
 # BatchNorm and activations make of it, and gradients. (3.4 by `arnet train --config=demo --dry-run`
-# at two batches.)
-_STEP_FACTOR = 3.5
+# at two batches; ResNet-50 3.3, ResNet-18 4.2.) Of depthwise convolutions it holds so much more:
+# EfficientNet-Lite0 needs 7.7 times what all of its operations give, a third of it depthwise.
+_STEP_FACTOR, _DEPTHWISE_FACTOR = 3.5, 12
 # The rest is for parameters, the program, the videos that are read, and other programs.
 _SHARE_OF_MEMORY = 2 / 3
 
@@ -92,11 +93,19 @@ def step_bytes(config: Config) -> int:
     variables = method.variable_shapes()
     module = method.module()
     operations = list_operations(lambda v, x: module.apply(v, x, EVALUATION), variables, frames)
-    results = sum(operation.runs * math.prod(operation.output_shape) for operation in operations)
+    results = sum(_kept(operation) for operation in operations)
     # On CPU, XLA computes bfloat16 as float32.
     on_cpu = jax.default_backend() == "cpu"
     width = 4 if on_cpu else jnp.dtype(config.model.dtype).itemsize
-    return round(_STEP_FACTOR * width * results)
+    return round(width * results)
+
+
+def _kept(operation: Operation) -> float:
+    """Numbers that training holds of a convolution or matrix product."""
+    _, kernel = operation.operand_shapes
+    depthwise = len(kernel) == 4 and kernel[2] == 1 and kernel[3] > 1
+    factor = _STEP_FACTOR + _DEPTHWISE_FACTOR * depthwise
+    return factor * operation.runs * math.prod(operation.output_shape)
 
 
 def tell_batch(config: Config, before: Config, num_videos: int) -> str | None:
@@ -112,9 +121,19 @@ def tell_batch(config: Config, before: Config, num_videos: int) -> str | None:
     rates = ", ".join(
         f"{name} {config.stages[name].learning_rate:.3g}" for name in config.stage_order
     )
-    return (
+    told = (
         f"batches of {config.data.batch_size} videos, to fit the {num_videos} training videos and "
         f"this machine; learning rates to match: {rates}"
+    )
+    mesh = devices.make_mesh()
+    limit, needed = devices.memory_limit(mesh), step_bytes(config) * config.data.batch_size
+    if needed <= _SHARE_OF_MEMORY * limit * mesh.size:
+        return told
+    return (
+        f"{told}\na step may need {needed / mesh.size / 2**30:.0f} GiB of the "
+        f"{limit / 2**30:.0f} that there are, though it is the smallest batch: "
+        f"config.data.num_frames={config.data.num_frames // 2} needs half, "
+        "config.model.remat=True a part of it, a variant with one network (`uniform`) less"
     )
 
 
