@@ -51,7 +51,7 @@ def count_traffic(backbone: str, resolution: int, padding: str = "same") -> Traf
     return Traffic(
         weights=sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"])),
         outputs=sum(math.prod(op.output_shape) * op.runs for op in found),
-        largest=max(_in_lanes(op.output_shape) for op in found[1:]),
+        largest=max((_in_lanes(op.output_shape) for op in found[1:]), default=1),
         macs=sum(op.macs for op in found),
         operations=sum(op.runs for op in found),
     )
