@@ -252,18 +252,18 @@ def test_the_best_epoch_is_kept_for_each_part_by_itself() -> None:
 
     best = Best.create(("backbone_0", "policy"), variables(0.0))
     third = 100 / 3
-    scores = [(third, 10.0), (20.0, 30.0), (third, float("nan")), (third - 1e-9, 30.0)]
+    scores = [(third, 10.0), (20.0, 30.0), (third, float("nan")), (third - 1e-9, 29.0)]
     for epoch, (backbone, policy) in enumerate(scores):
         best = best.update(
             {"backbone_0": backbone, "policy": policy}, epoch, variables(epoch + 1.0)
         )
     assert {part: int(epoch) for part, epoch in best.epoch.items()} == {
-        "backbone_0": 0,
+        "backbone_0": 3,
         "policy": 1,
-    }
+    }, "of equal epochs the last one"
     assert float(best.score["policy"]) == 30.0
-    assert best.variables["params"]["backbone_0"]["w"].tolist() == [1.0, 1.0]
-    assert best.variables["batch_stats"]["backbone_0"]["m"].tolist() == [1.0]
+    assert best.variables["params"]["backbone_0"]["w"].tolist() == [4.0, 4.0]
+    assert best.variables["batch_stats"]["backbone_0"]["m"].tolist() == [4.0]
     assert best.variables["params"]["policy"]["w"].tolist() == [2.0, 2.0]
 
     whole = Best.create(("model",), variables(0.0)).update({"model": 0.0}, 0, variables(1.0))

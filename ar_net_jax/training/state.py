@@ -100,7 +100,10 @@ class Best:
         )
 
     def update(self, scores: dict[str, float], epoch: int, variables: Tree) -> "Best":
-        """Takes over each part whose score is higher than before.
+        """Takes over each part whose score is no lower than before.
+
+        Of equal epochs the last one stays: with few videos, all are soon in the right order, long
+        before the right class is the most probable one.
 
         Args:
             scores: mAP in percent by part; a part is a module at the root of the tree, or
@@ -111,9 +114,9 @@ class Best:
         score, best_epoch = dict(self.score), dict(self.epoch)
         best = {name: dict(tree) for name, tree in self.variables.items()}
         for part, value in scores.items():
-            # Compared as it is kept, in float32, or an equal score could pass for a higher one.
-            # "Not higher" also holds for the NaN of a run that has diverged.
-            if not np.float32(value) > np.float32(score[part]):
+            # Compared as it is kept, in float32, or an equal score could pass for a lower one.
+            # "Not as high" also holds for the NaN of a run that has diverged.
+            if not np.float32(value) >= np.float32(score[part]):
                 continue
             score[part] = jnp.asarray(value, jnp.float32)
             best_epoch[part] = jnp.asarray(epoch, jnp.int32)
