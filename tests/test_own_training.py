@@ -77,7 +77,7 @@ def test_a_batch_that_may_not_fit_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     assert tell_batch(config, given, 20).count("\n") == 0
     monkeypatch.setattr(devices, "memory_limit", lambda mesh: 2.5 * step_bytes(config))
     told = tell_batch(config, given, 20)
-    assert "config.data.num_frames=2 needs half" in told.split("\n")[1]
+    assert "config.data.num_frames, now 4" in told.split("\n")[1]
     assert tell_batch(config, config, 20) is None, "whoever gives a batch has thought of it"
 
 

@@ -131,9 +131,8 @@ def tell_batch(config: Config, before: Config, num_videos: int) -> str | None:
         return told
     return (
         f"{told}\na step may need {needed / mesh.size / 2**30:.0f} GiB of the "
-        f"{limit / 2**30:.0f} that there are, though it is the smallest batch: "
-        f"config.data.num_frames={config.data.num_frames // 2} needs half, "
-        "config.model.remat=True a part of it, a variant with one network (`uniform`) less"
+        f"{limit / 2**30:.0f} that there are; fewer frames (config.data.num_frames, now "
+        f"{config.data.num_frames}) or a variant with one network (`uniform`) need less"
     )
 
 
