@@ -1,6 +1,7 @@
 """The forms that convolutions and their gradients take on CPU agree with XLA's own."""
 
 import itertools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from ar_net_jax.ops.conv_cpu import (
     gradients_by_convolutions,
     gradients_by_products,
 )
+from ar_net_jax.ops.winograd import by_winograd
 
 CASES = [
     # (images, rows, columns, inputs, outputs, kernel, stride, padding)
@@ -35,6 +37,11 @@ CASES = [
     (2, 4, 5, 64, 3, 1, 2, ((0, 0), (0, 0))),
     (1, 2, 2, 512, 8, 3, 1, ((1, 1), (1, 1))),
     (1, 2, 2, 8, 512, 3, 1, ((1, 1), (1, 1))),
+    # And those in Winograd's way, the last one in groups of images, one filled up.
+    (2, 33, 32, 64, 64, 3, 1, ((1, 1), (1, 1))),
+    (1, 64, 41, 64, 72, 3, 1, ((0, 2), (1, 0))),
+    (8, 9, 9, 64, 64, 3, 1, ((2, 2), (2, 2))),
+    (7, 54, 54, 64, 64, 3, 1, ((1, 1), (1, 1))),
 ]
 
 
@@ -86,6 +93,36 @@ def test_products_are_for_cpus_alone(platform: str, convolutions: int, products:
     text = _lowered(platform, (2, 4, 4, 64), (1, 1, 64, 6))
     assert text.count("stablehlo.convolution") == convolutions
     assert text.count("stablehlo.dot_general") == products
+
+
+def test_winograd_is_for_float32_on_cpus_where_no_gradient_is_wanted() -> None:
+    arrays = [
+        jax.ShapeDtypeStruct(shape, jnp.float32) for shape in [(4, 24, 24, 64), (3, 3, 64, 64)]
+    ]
+    convolve = lambda x, kernel: conv2d(x, kernel, 1, ((1, 1), (1, 1)))  # noqa: E731
+
+    def products(function: Callable[..., object], platform: str, *shapes: object) -> int:
+        traced = jax.jit(function).trace(*shapes)
+        return traced.lower(lowering_platforms=(platform,)).as_text().count("stablehlo.dot_general")
+
+    assert products(convolve, "cpu", *arrays) == 16
+    assert products(convolve, "tpu", *arrays) == 0
+    half = [jax.ShapeDtypeStruct(array.shape, jnp.bfloat16) for array in arrays]
+    assert products(convolve, "cpu", *half) == 0
+    assert products(lambda *a: jax.vjp(convolve, *a)[0], "cpu", *arrays) == 0
+
+
+def test_winograd_is_as_exact_as_the_plain_form() -> None:
+    """By the largest result: in float32 both sum thousands of products."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4, 27, 27, 128)).astype(np.float32)
+    kernel = rng.normal(size=(3, 3, 128, 64)).astype(np.float32)
+    padding = ((1, 1), (1, 1))
+    with jax.enable_x64(True):
+        exact = by_convolution(x.astype(np.float64), kernel.astype(np.float64), 1, padding)
+        exact = np.asarray(exact)
+    error = np.abs(np.asarray(by_winograd(x, kernel, padding)) - exact).max()
+    assert error < 2e-6 * np.abs(exact).max()
 
 
 def test_the_gradient_of_a_call_is_that_of_finite_differences() -> None:

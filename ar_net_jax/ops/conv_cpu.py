@@ -3,14 +3,18 @@
 There XLA runs a 1x1 convolution, and a larger one over a map of few pixels, slower than the matrix
 product that it amounts to, by up to a half. It turns the kernel's gradient into a convolution
 with batch and channels exchanged, which costs copies and runs at a tenth of that speed; inside a
-loop it is slower still. So on CPU these are written as products. The parameters do not depend on
-the form, and programs for other platforms hold plain convolutions.
+loop it is slower still. So on CPU these are written as products. A 3x3 convolution of many channels
+takes a quarter to a half less time by Winograd's way (`winograd.py`); but only where no gradient is
+wanted: steps of ResNets in training won nothing by it, forward or back. The parameters do not
+depend on the form, and programs for other platforms hold plain convolutions.
 
-The thresholds below were measured on one core (AMD EPYC with AVX2, jaxlib 0.10.2) over the layers
-of ResNet-50 and of slim networks.
+The thresholds below were measured over the layers of ResNets and of slim networks, with jaxlib
+0.10.2: those of products on one core of an AMD EPYC with AVX2, Winograd's on two cores of an Intel
+Xeon with AVX-512.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,8 +23,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from ar_net_jax.ops.depthwise import Padding
+from ar_net_jax.ops.winograd import by_winograd
 
 Array = jax.Array
+Form = Callable[[Array, Array, int, Padding], Array]
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 _CONTRACT_ROWS = (((0,), (0,)), ((), ()))
@@ -28,6 +34,9 @@ _CONTRACT_ROWS = (((0,), (0,)), ((), ()))
 # pixels of a map and channels of the input with which copying all patches pays.
 _POINTWISE_CHANNELS = 64
 _FEW_PIXELS, _MANY_CHANNELS = 64, 512
+# Channels of a 3x3 kernel, in and out, and numbers in one of the transformed maps, from which on
+# Winograd's way pays; with fewer, to transform the kernel costs what it saves.
+_WINOGRAD_CHANNELS, _WINOGRAD_NUMBERS = 64, 2**15
 # A sum over the rows of two matrices runs at 10 to 30 GMAC/s, a product of rows and columns at 13
 # to 35. From so many channels of the input on, the gradient is copied transposed for it, and every
 # row of the kernel uses the copy. For 1x1 kernels nothing shares it: alone they gain by it, but a
@@ -50,17 +59,17 @@ def conv2d(x: Array, kernel: Array, stride: int, padding: Padding) -> Array:
     Returns:
         [N, H', W', D] in the dtype of `x`.
     """
-    plain = partial(by_convolution, stride=stride, padding=padding)
-    if not _is_product(x, kernel, stride, padding):
-        return plain(x, kernel)
-    product = partial(by_product, stride=stride, padding=padding)
-    return lax.platform_dependent(x, kernel, cpu=product, default=plain)
+    form = _form_on_cpu(x, kernel, stride, padding)
+    if _pays_by_winograd(x, kernel, stride, padding):
+        form = _by_winograd
+    return _where_on_cpu(form, x, kernel, stride, padding)
 
 
 def _forward(
     x: Array, kernel: Array, stride: int, padding: Padding
 ) -> tuple[Array, tuple[Array, Array]]:
-    return conv2d(x, kernel, stride, padding), (x, kernel)
+    form = _form_on_cpu(x, kernel, stride, padding)
+    return _where_on_cpu(form, x, kernel, stride, padding), (x, kernel)
 
 
 def _backward(
@@ -99,15 +108,47 @@ def by_product(x: Array, kernel: Array, stride: int, padding: Padding) -> Array:
     return found.reshape(*seen.shape[:3], features)
 
 
-def _is_product(x: Array, kernel: Array, stride: int, padding: Padding) -> bool:
-    """Whether `by_product` is the faster form on CPU."""
+def _by_winograd(x: Array, kernel: Array, stride: int, padding: Padding) -> Array:
+    del stride  # 1
+    return by_winograd(x, kernel, padding)
+
+
+def _where_on_cpu(form: Form, x: Array, kernel: Array, stride: int, padding: Padding) -> Array:
+    """A form of `conv2d` on CPU, a plain convolution elsewhere."""
+    if form is by_convolution:
+        return by_convolution(x, kernel, stride, padding)
+    return lax.platform_dependent(
+        x,
+        kernel,
+        cpu=lambda x, kernel: form(x, kernel, stride, padding),
+        default=lambda x, kernel: by_convolution(x, kernel, stride, padding),
+    )
+
+
+def _form_on_cpu(x: Array, kernel: Array, stride: int, padding: Padding) -> Form:
+    """The form that is the fastest on CPU, of the two that gradients have too."""
     if _is_pointwise(kernel, padding):
-        return x.shape[-1] >= _POINTWISE_CHANNELS
-    pixels = [
+        return by_product if x.shape[-1] >= _POINTWISE_CHANNELS else by_convolution
+    rows, columns = _result_sides(x, kernel, stride, padding)
+    few = rows * columns <= _FEW_PIXELS and x.shape[-1] >= _MANY_CHANNELS
+    return by_product if few else by_convolution
+
+
+def _pays_by_winograd(x: Array, kernel: Array, stride: int, padding: Padding) -> bool:
+    """Whether Winograd's way is faster on CPU; its sums need the digits of float32."""
+    if kernel.shape[0] != 3 or stride != 1 or x.dtype.itemsize < 4:
+        return False
+    rows, columns = _result_sides(x, kernel, stride, padding)
+    numbers = x.shape[0] * math.ceil(rows / 2) * math.ceil(columns / 2) * x.shape[-1]
+    return min(kernel.shape[2:]) >= _WINOGRAD_CHANNELS and numbers > _WINOGRAD_NUMBERS
+
+
+def _result_sides(x: Array, kernel: Array, stride: int, padding: Padding) -> tuple[int, int]:
+    rows, columns = (
         _positions(side + sum(zeros), kernel.shape[0], stride)
         for side, zeros in zip(x.shape[1:3], padding, strict=True)
-    ]
-    return x.shape[-1] >= _MANY_CHANNELS and pixels[0] * pixels[1] <= _FEW_PIXELS
+    )
+    return rows, columns
 
 
 def _is_pointwise(kernel: Array, padding: Padding) -> bool:
@@ -195,8 +236,7 @@ def _input_gradient(x: Array, kernel: Array, grad: Array, stride: int, padding: 
     spread = lax.pad(grad, jnp.zeros((), grad.dtype), (*gaps, (0, 0, 0)))
     turned = jnp.swapaxes(jnp.flip(kernel, (0, 1)), 2, 3)
     none = ((0, 0), (0, 0))
-    form = by_product if _is_product(spread, turned, 1, none) else by_convolution
-    return form(spread, turned, 1, none)
+    return _form_on_cpu(spread, turned, 1, none)(spread, turned, 1, none)
 
 
 def _kernel_gradient(x: Array, kernel: Array, grad: Array, stride: int, padding: Padding) -> Array:
