@@ -133,8 +133,9 @@ def _predict(
     from ar_net_jax.reporting.page.predicted import write_prediction_page
     from ar_net_jax.reporting.prediction import print_prediction
     from ar_net_jax.reporting.predictions_file import PredictionsFile
-    from ar_net_jax.runtime.compilation import tell_compiling
+    from ar_net_jax.runtime.compilation import keep_for_the_user, tell_compiling
 
+    keep_for_the_user()
     model = load(flags.workdir, plan=flags.plan)
     if not model.config.class_names:
         print("this model has no names of classes; `arnet convert --classes=FILE` gives it some")

@@ -60,7 +60,7 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     from ar_net_jax.inference.model import load
     from ar_net_jax.inference.watch import Watcher
     from ar_net_jax.reporting.watch import check_target, watch
-    from ar_net_jax.runtime.compilation import tell_compiling
+    from ar_net_jax.runtime.compilation import keep_for_the_user, tell_compiling
 
     load_method(flags)
     refuse_overrides(overrides)
@@ -69,6 +69,7 @@ def run(flags: argparse.Namespace, overrides: Sequence[str]) -> None:
     source = parse_source(flags.source)
     if flags.video:
         check_target("--video", flags.video, source)
+    keep_for_the_user()
     model = load(flags.workdir)
     tell_compiling(f"{model.method.title} for one frame after the other")
     # Compiled before the first frame comes.

@@ -5,8 +5,10 @@ selection. `arnet tune` measures both; see `inference.plan`.
 
 The sizes for CPUs follow measurements on two cores, in milliseconds per frame at chunks of 1, 2, 4,
 8 and 16: ResNet-50 at 224 px 75, 59, 52, 52, 56; ResNet-34 at 168 px 68, 29, 25, 23, 24; ResNet-18
-at 112 px 20, 18, 17, 6.2, 5.5; MobileNetV2 at 84 px 3.6, 2.5, 2.2, 1.7, 1.6. A slim ResNet of three
-blocks at 48 px wants more: 0.17 at chunks of 8, 0.15 at 32, 0.11 at 64 and 128.
+at 112 px 20, 18, 17, 6.2, 5.5; MobileNetV2 at 84 px 3.6, 2.5, 2.2, 1.7, 1.6. With 3x3 convolutions
+by Winograd's way, on two busy cores of another CPU, ResNet-34 took 32, 29.9, 26.2 and 24.6 at 2, 4,
+8 and 16, ResNet-50 61, 57 and 56 at 2, 4 and 8. A slim ResNet of three blocks at 48 px wants more:
+0.17 at chunks of 8, 0.15 at 32, 0.11 at 64 and 128.
 
 The sizes for accelerators follow from the roofline. What a chunk costs whatever its size, the
 reading of the weights and the start of every operation, shall be no more than an eighth of what its
@@ -38,7 +40,12 @@ from ar_net_jax.ops.routing import Chunks
 
 # Sides in pixels, and the sizes of chunk from that side on. A few large frames keep a CPU busy, and
 # more of them only leave its caches.
-_CPU: tuple[tuple[int, Chunks], ...] = ((160, (4, 2)), (64, (16, 8)), (1, (128, 32, 8)))
+_CPU: tuple[tuple[int, Chunks], ...] = (
+    (192, (4, 2)),
+    (160, (8, 2)),
+    (64, (16, 8)),
+    (1, (128, 32, 8)),
+)
 # Of accelerators, see above.
 _FLOPS_PER_BYTE, _START_BYTES, _PASSES, _MOST_OVERHEAD = 300, 4e6, 4, 1 / 8
 _WEIGHT_BYTES = 4  # Parameters are float32 always.

@@ -7,6 +7,8 @@ from collections import Counter
 import jax
 from etils import epath
 
+from ar_net_jax.runtime.cache import cache_dir
+
 _PREFIX = "/jax/compilation_cache/"
 _counts: Counter[str] = Counter()
 
@@ -22,6 +24,20 @@ def keep_compiled_programs(directory: epath.PathLike) -> None:
     if not _counts:
         _counts["listening"] = 1
         jax.monitoring.register_event_listener(_count)
+
+
+def keep_for_the_user() -> None:
+    """Keeps compiled programs in the user's cache, for jobs whose model may lie anywhere.
+
+    Without a cache that can be written nothing is kept.
+    """
+    folder = cache_dir() / "compiled"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    if os.access(folder, os.W_OK):
+        keep_compiled_programs(folder)
 
 
 def _cache_directory() -> str | None:
