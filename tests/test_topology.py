@@ -228,8 +228,9 @@ def test_a_dry_run_prints_stages_and_inference(
     monkeypatch.setattr(described, "check_inference", lambda config, wanted: [inference])
     monkeypatch.setattr(os, "environ", dict(os.environ))
     main(["train", "--config=demo", "--dry-run", "--topology=v5e:4x4"])
-    told = capsys.readouterr().out
+    told, meanwhile = capsys.readouterr()
     assert asked == [(name, "v5e:4x4") for name in ("warmup", "joint", "finetune")]
+    assert meanwhile.count("needs 4.01 of 16 GiB a chip, moves ") == 3
     for line in ("4.01 of 16", "16 chips", "finetune: 1 loops run as often as the data says"):
         assert line in told
     # 0.11 ms of 1 ms, at half of the GFLOPs.

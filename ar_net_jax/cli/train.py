@@ -138,7 +138,7 @@ def _dry_run(config: "Config") -> None:
 
 def _described_dry_run(spec: str, config: "Config", wanted: "Slice") -> None:
     from ar_net_jax.inference.described import check_inference
-    from ar_net_jax.reporting.topology import print_inference, print_stages
+    from ar_net_jax.reporting.topology import print_inference, print_stages, stage_line
     from ar_net_jax.training.dry_run import DescribedStage, describe_stage, require_fit
 
     stages: list[DescribedStage] = []
@@ -146,7 +146,7 @@ def _described_dry_run(spec: str, config: "Config", wanted: "Slice") -> None:
         for index, name in enumerate(config.stage_order):
             print(f"compiling the step of stage '{name}' for {wanted.name}", file=sys.stderr)
             stages.append(describe_stage(config, index, wanted))
-            print(f"compiled in {stages[-1].chip.seconds:.0f} s", file=sys.stderr)
+            print(stage_line(stages[-1]), file=sys.stderr)
     finally:  # Each may have taken long.
         if stages:
             print_stages(config, wanted, stages)

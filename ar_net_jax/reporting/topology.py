@@ -95,6 +95,16 @@ def print_stages(config: Config, wanted: Slice, stages: Sequence[DescribedStage]
     print_programs(title, wanted.chip, [(each.name, each.chip, each.needed) for each in stages])
 
 
+def stage_line(stage: DescribedStage) -> str:
+    """One stage in a line, for while the others compile."""
+    check = stage.chip
+    return (
+        f"compiled in {check.seconds:.0f} s: needs {stage.needed / 2**30:.3g} of "
+        f"{stage.limit / 2**30:.3g} GiB a chip, moves {check.work.bytes / 1e9:.3g} GB, takes at "
+        f"least {1e3 * check.roofline.seconds:.3g} ms, bound by {check.roofline.binds}"
+    )
+
+
 def print_inference(name: str, dtype: str, wanted: Slice, found: InferenceCheck) -> None:
     """Prints what routed inference needs of a chip, and each network's bound by size of chunk.
 
