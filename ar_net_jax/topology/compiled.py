@@ -1,6 +1,7 @@
 """A program compiled for chips that are not at hand: what it needs of each of them."""
 
 import dataclasses
+import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,9 @@ from ar_net_jax.errors import UserError, first_line
 from ar_net_jax.topology.chips import Chip
 from ar_net_jax.topology.roofline import Roofline
 from ar_net_jax.topology.traffic import LoopCost, TripsOf, Work, count_work
+
+# As of jax, and as of compilers since libtpu 0.0.50: "E1000: CompileTimeHbmOom: ".
+_ERROR_CODES = re.compile(r"^RESOURCE_EXHAUSTED: (E\d+: \w+: )?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +102,7 @@ def compile_described(lowered: jax.stages.Lowered, *, what: str, remedy: str) ->
     except jax.errors.JaxRuntimeError as error:
         if not str(error).startswith("RESOURCE_EXHAUSTED"):
             raise
-        reason = first_line(error).removeprefix("RESOURCE_EXHAUSTED: ")
+        reason = _ERROR_CODES.sub("", first_line(error))
         raise UserError(f"{what} does not fit a chip ({reason.rstrip('.')}); {remedy}") from error
     seconds = time.monotonic() - started
     return CompiledProgram(compiled.as_text(), compiled.memory_analysis(), seconds)
