@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ar_net_jax.ops.depthwise import Padding
+from ar_net_jax.ops.windows import positions, result_sides, strided
 from ar_net_jax.ops.winograd import by_winograd
 
 Array = jax.Array
@@ -95,10 +96,10 @@ def by_product(x: Array, kernel: Array, stride: int, padding: Padding) -> Array:
     """`conv2d` as one matrix product, whose rows are what the kernel sees of every pixel."""
     size, _, _, features = kernel.shape
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    rows, columns = (_positions(side, size, stride) for side in x.shape[1:3])
+    rows, columns = (positions(side, size, stride) for side in x.shape[1:3])
     seen = jnp.concatenate(
         [
-            _strided(_strided(x, 1, i, rows, stride), 2, j, columns, stride)
+            strided(strided(x, 1, i, rows, stride), 2, j, columns, stride)
             for i in range(size)
             for j in range(size)
         ],
@@ -129,7 +130,7 @@ def _form_on_cpu(x: Array, kernel: Array, stride: int, padding: Padding) -> Form
     """The form that is the fastest on CPU, of the two that gradients have too."""
     if _is_pointwise(kernel, padding):
         return by_product if x.shape[-1] >= _POINTWISE_CHANNELS else by_convolution
-    rows, columns = _result_sides(x, kernel, stride, padding)
+    rows, columns = result_sides(x, kernel.shape[0], stride, padding)
     few = rows * columns <= _FEW_PIXELS and x.shape[-1] >= _MANY_CHANNELS
     return by_product if few else by_convolution
 
@@ -138,31 +139,13 @@ def _pays_by_winograd(x: Array, kernel: Array, stride: int, padding: Padding) ->
     """Whether Winograd's way is faster on CPU; its sums need the digits of float32."""
     if kernel.shape[0] != 3 or stride != 1 or x.dtype.itemsize < 4:
         return False
-    rows, columns = _result_sides(x, kernel, stride, padding)
+    rows, columns = result_sides(x, kernel.shape[0], stride, padding)
     numbers = x.shape[0] * math.ceil(rows / 2) * math.ceil(columns / 2) * x.shape[-1]
     return min(kernel.shape[2:]) >= _WINOGRAD_CHANNELS and numbers > _WINOGRAD_NUMBERS
 
 
-def _result_sides(x: Array, kernel: Array, stride: int, padding: Padding) -> tuple[int, int]:
-    rows, columns = (
-        _positions(side + sum(zeros), kernel.shape[0], stride)
-        for side, zeros in zip(x.shape[1:3], padding, strict=True)
-    )
-    return rows, columns
-
-
 def _is_pointwise(kernel: Array, padding: Padding) -> bool:
     return kernel.shape[:2] == (1, 1) and padding == ((0, 0), (0, 0))
-
-
-def _positions(side: int, size: int, stride: int) -> int:
-    """Where a kernel fits along a padded side."""
-    return (side - size) // stride + 1
-
-
-def _strided(x: Array, axis: int, first: int, count: int, stride: int) -> Array:
-    """`count` elements along an axis, `stride` apart."""
-    return lax.slice_in_dim(x, first, first + stride * (count - 1) + 1, stride, axis=axis)
 
 
 def gradients_by_convolutions(
@@ -251,9 +234,9 @@ def _kernel_gradient(x: Array, kernel: Array, grad: Array, stride: int, padding:
         x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
         by_pixel = grad.reshape(-1, features)
         # The taps of a row side by side make one larger product of three small ones.
-        row = jnp.concatenate([_strided(x, 2, j, width, stride) for j in range(size)], axis=-1)
+        row = jnp.concatenate([strided(x, 2, j, width, stride) for j in range(size)], axis=-1)
         seen = [
-            _strided(row, 1, i, height, stride).reshape(-1, size * channels) for i in range(size)
+            strided(row, 1, i, height, stride).reshape(-1, size * channels) for i in range(size)
         ]
         if turn:
             by_feature = _turned(by_pixel)
