@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from ar_net_jax.costs.traffic import count_traffic
 from ar_net_jax.inference.chunks import (
     frames_on_chip,
+    gpu_chunks,
     plan_chunks,
     plan_parts,
-    roofline_chunks,
+    tpu_chunks,
 )
 from ar_net_jax.inference.ladder import choose_chunks, fewest_seconds
 from ar_net_jax.methods.uniform import Uniform, UniformConfig
@@ -74,13 +75,23 @@ def test_sizes_of_accelerators_follow_from_the_roofline() -> None:
     """ResNet-50: 94 MB of weights and 53 x 4 MB, eight times, are as much as 28 frames' traffic."""
     found = count_traffic("resnet50", 224, "same")
     fixed, frame = 4 * found.weights + 53 * 4e6, 4 * 2 * found.outputs
-    (large, small) = roofline_chunks(found, "bfloat16")
+    (large, small) = tpu_chunks(found, "bfloat16")
     assert large / 2 < 8 * fixed / frame <= large == 32 and small == 8
+    slower = found._replace(outputs=2 * found.outputs, macs=2 * found.macs)
+    assert tpu_chunks(slower, "bfloat16")[0] < large, "frames that cost more fill it sooner"
+
+
+def test_a_gpu_takes_more_frames_at_once() -> None:
+    """ResNet-50: 94 MB and 53 x 80 MB, eight times, are as much as 390 frames' traffic."""
+    found = count_traffic("resnet50", 224, "same")
+    fixed, frame = 4 * found.weights + 53 * 8e7, 4 * 2 * found.outputs
+    assert 256 < 8 * fixed / frame <= 512
+    assert fixed + 32 * frame < 0.75 * (fixed + 128 * frame)
     model = Uniform(UniformConfig(num_classes=3, backbone="resnet50", resolution=224))
     sizes = plan_chunks(model.networks(), "cuda", dtype="bfloat16")
-    assert list(sizes.values()) == [(32, 8)]
-    slower = found._replace(outputs=2 * found.outputs, macs=2 * found.macs)
-    assert roofline_chunks(slower, "bfloat16")[0] < large, "frames that cost more fill it sooner"
+    assert list(sizes.values()) == [(512, 128, 32)]
+    light = count_traffic("resnet18", 112, "same")
+    assert gpu_chunks(light, "bfloat16") == (512, 128), "32 of them would take as long as 128"
 
 
 def test_a_tpu_computes_as_many_frames_at_once_as_its_memory_holds() -> None:

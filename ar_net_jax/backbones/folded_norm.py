@@ -18,7 +18,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
 
-from ar_net_jax.backbones.layers import EPSILON, KAIMING_FAN_OUT, MOMENTUM, batch_norm, conv
+from ar_net_jax.backbones.known_norm import JoinedNorm, Kernel, conv_batch_norm
+from ar_net_jax.backbones.layers import EPSILON, MOMENTUM
 from ar_net_jax.ops.conv_cpu import conv2d
 from ar_net_jax.ops.depthwise import Padding
 from ar_net_jax.ops.normed_product import moments, normed_product
@@ -63,11 +64,12 @@ def conv_norm(
     # Of more channels than the result has, the moments would cost more than the product; of few
     # pixels they are less exact.
     if train and features > channels and pixels >= _PIXELS_PER_CHANNEL * channels:
-        weights = _Kernel((1, 1, channels, features), name=names[0])()
+        weights = Kernel((1, 1, channels, features), name=names[0])()
         seen = x[:, ::stride, ::stride].astype(dtype)
         return _PointwiseNorm(dtype=dtype, name=names[1], **_SETTINGS)(seen, weights)
-    x = conv(features, kernel, stride=stride, dtype=dtype, name=names[0])(x)
-    return batch_norm(train=train, dtype=dtype, name=names[1])(x)
+    return conv_batch_norm(
+        x, features, kernel, stride=stride, train=train, dtype=dtype, names=names
+    )
 
 
 def pooled_stem(x: Array, features: int, *, train: bool, dtype: DTypeLike) -> Array:
@@ -84,11 +86,13 @@ def pooled_stem(x: Array, features: int, *, train: bool, dtype: DTypeLike) -> Ar
     Returns:
         [N, ceil(H / 4), ceil(W / 4), D].
     """
+    names = "conv1", "bn1"
     if train:
-        weights = _Kernel((7, 7, x.shape[-1], features), name="conv1")()
-        return nn.relu(_PooledNorm(dtype=dtype, name="bn1", **_SETTINGS)(x.astype(dtype), weights))
-    x = conv(features, 7, stride=2, dtype=dtype, name="conv1")(x)
-    return _max_pool(nn.relu(batch_norm(train=False, dtype=dtype, name="bn1")(x)))
+        weights = Kernel((7, 7, x.shape[-1], features), name=names[0])()
+        pooled = _PooledNorm(dtype=dtype, name=names[1], **_SETTINGS)(x.astype(dtype), weights)
+        return nn.relu(pooled)
+    x = conv_batch_norm(x, features, 7, stride=2, train=False, dtype=dtype, names=names)
+    return _max_pool(nn.relu(x))
 
 
 def _max_pool(x: Array) -> Array:
@@ -96,30 +100,12 @@ def _max_pool(x: Array) -> Array:
     return pooled
 
 
-class _Kernel(nn.Module):
-    """Declares what `nn.Conv` does."""
-
-    shape: tuple[int, ...]
-
-    @nn.compact
-    def __call__(self) -> Array:
-        kernel: Array = self.param("kernel", KAIMING_FAN_OUT, self.shape, jnp.float32)
-        return kernel
-
-
-class _FoldedNorm(nn.BatchNorm):
-    """BatchNorm in training, with the variables of `nn.BatchNorm`."""
-
-    def declare(self, features: int) -> tuple[Array, Array]:
-        """Scale and bias, float32 [D]."""
-        scale = self.param("scale", self.scale_init, (features,), jnp.float32)
-        bias = self.param("bias", self.bias_init, (features,), jnp.float32)
-        return scale, bias
+class _FoldedNorm(JoinedNorm):
+    """BatchNorm in training."""
 
     def keep(self, mean: Array, variance: Array) -> None:
         """Moves the running statistics towards the batch's."""
-        for name, start, new in (("mean", jnp.zeros, mean), ("var", jnp.ones, variance)):
-            running = self.variable("batch_stats", name, start, new.shape, jnp.float32)
+        for running, new in zip(self.statistics(mean.size), (mean, variance)):
             if not self.is_initializing():
                 running.value = self.momentum * running.value + (1 - self.momentum) * new
 

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from ar_net_jax.backbones.known_norm import conv_batch_norm
 from ar_net_jax.backbones.layers import (
     KAIMING_FAN_OUT,
     batch_norm,
@@ -195,13 +196,15 @@ class MBConv(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool, keys: Array | None) -> Array:
         """Maps [N, H, W, C] to [N, H', W', features]; `keys` as in `MBConvNet`."""
-        norm = partial(batch_norm, train=train, dtype=self.dtype, **norm_settings(self.norm))
+        how = {"train": train, "dtype": self.dtype, **norm_settings(self.norm)}
         kernel, stride, channels = self.stage.kernel, self.stage.stride, x.shape[-1]
         activation, native_size = self.spec.activation, self.spec.native_size
         y = x
         if self.stage.expansion != 1:
-            y = conv(channels * self.stage.expansion, 1, dtype=self.dtype, name="expand_conv")(y)
-            y = activation(norm(name="bn0")(y))
+            names = "expand_conv", "bn0"
+            y = activation(
+                conv_batch_norm(y, channels * self.stage.expansion, 1, names=names, **how)
+            )
         y = DepthwiseConv(
             kernel_size=kernel,
             stride=stride,
@@ -212,11 +215,10 @@ class MBConv(nn.Module):
             dtype=self.dtype,
             name="depthwise_conv",
         )(y)
-        y = activation(norm(name="bn1")(y))
+        y = activation(batch_norm(name="bn1", **how)(y))
         if not self.spec.lite:
             y = self._squeeze_excite(y, squeezed=max(1, channels // 4))
-        y = conv(self.features, 1, dtype=self.dtype, name="project_conv")(y)
-        y = norm(name="bn2")(y)
+        y = conv_batch_norm(y, self.features, 1, names=("project_conv", "bn2"), **how)
         if stride != 1 or channels != self.features:
             return y
         return x + drop_path(y, self.drop_rate, keys, _DROP_PATH_SALT + self.index)
@@ -256,18 +258,11 @@ class MBConvNet(nn.Module):
             [N, h, w, D] in the type of the computation.
         """
         spec = self.spec
-        norm = partial(batch_norm, train=train, dtype=self.dtype, **norm_settings(self.norm))
+        normed = partial(conv_batch_norm, train=train, dtype=self.dtype, **norm_settings(self.norm))
         keys = keys if train else None
         stem_padding = conv_padding(self.padding, 3, 2, (x.shape[1], x.shape[2]), spec.native_size)
-        x = conv(
-            spec.stem,
-            3,
-            stride=2,
-            padding=stem_padding,
-            dtype=self.dtype,
-            name="conv_stem",
-        )(x)
-        x = spec.activation(norm(name="bn0")(x))
+        names = "conv_stem", "bn0"
+        x = spec.activation(normed(x, spec.stem, 3, stride=2, padding=stem_padding, names=names))
         blocks = [
             (
                 stage if i == 0 else stage._replace(stride=1),
@@ -289,9 +284,7 @@ class MBConvNet(nn.Module):
                 name=f"blocks_{index}",
             )
             x = run_block(block, x, remat=self.remat, train=train, keys=keys)
-        x = conv(spec.features, 1, dtype=self.dtype, name="conv_head")(x)
-        activated: Array = spec.activation(norm(name="bn1")(x))
-        return activated
+        return spec.activation(normed(x, spec.features, 1, names=("conv_head", "bn1")))
 
 
 # A block's layers in order: kind, name here.

@@ -1,6 +1,7 @@
 """MobileNetV2 (Sandler et al. 2018) in torchvision's layout and, with underscores, its names."""
 
 import dataclasses
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Literal
@@ -11,11 +12,11 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ar_net_jax.backbones.base import Backbone, shifted_name
+from ar_net_jax.backbones.known_norm import conv_batch_norm
 from ar_net_jax.backbones.layers import (
     KAIMING_FAN_OUT,
     Shift,
     batch_norm,
-    conv,
     global_average,
     make_divisible,
     run_block,
@@ -69,11 +70,11 @@ class InvertedResidual(nn.Module):
             shift: of the input of the first convolution; None for none.
         """
         shortcut = self.stride == 1 and x.shape[-1] == self.features
+        normed = functools.partial(conv_batch_norm, train=train, dtype=self.dtype)
         # In blocks without a shortcut a frame's own channels would be lost.
         y, layer = shift(x) if shift is not None and shortcut else x, 0
         if self.expansion != 1:
-            y = conv(x.shape[-1] * self.expansion, 1, dtype=self.dtype, name="conv_0_0")(y)
-            y = nn.relu6(batch_norm(train=train, dtype=self.dtype, name="conv_0_1")(y))
+            y = nn.relu6(normed(y, x.shape[-1] * self.expansion, 1, names=("conv_0_0", "conv_0_1")))
             layer = 1
         y = DepthwiseConv(
             kernel_size=3,
@@ -84,8 +85,7 @@ class InvertedResidual(nn.Module):
             name=f"conv_{layer}_0",
         )(y)
         y = nn.relu6(batch_norm(train=train, dtype=self.dtype, name=f"conv_{layer}_1")(y))
-        y = conv(self.features, 1, dtype=self.dtype, name=f"conv_{layer + 1}")(y)
-        y = batch_norm(train=train, dtype=self.dtype, name=f"conv_{layer + 2}")(y)
+        y = normed(y, self.features, 1, names=(f"conv_{layer + 1}", f"conv_{layer + 2}"))
         return x + y if shortcut else y
 
 
@@ -143,9 +143,9 @@ class MobileNetV2(nn.Module):
         """
         del keys
         shift = shift_of(self.shift_div, num_frames, frame_mask)
-        width = self.width
-        x = conv(make_divisible(32 * width), 3, stride=2, dtype=self.dtype, name="features_0_0")(x)
-        x = nn.relu6(batch_norm(train=train, dtype=self.dtype, name="features_0_1")(x))
+        normed = functools.partial(conv_batch_norm, train=train, dtype=self.dtype)
+        width, names = self.width, ("features_0_0", "features_0_1")
+        x = nn.relu6(normed(x, make_divisible(32 * width), 3, stride=2, names=names))
         index = 1
         for expansion, channels, blocks, stride in STAGES:
             for i in range(blocks):
@@ -158,9 +158,9 @@ class MobileNetV2(nn.Module):
                 )
                 x = run_block(block, x, remat=self.remat, train=train, shift=shift)
                 index += 1
-        x = conv(feature_width(width), 1, dtype=self.dtype, name=f"features_{index}_0")(x)
-        x = nn.relu6(batch_norm(train=train, dtype=self.dtype, name=f"features_{index}_1")(x))
-        return x
+        names = f"features_{index}_0", f"features_{index}_1"
+        found: Array = nn.relu6(normed(x, feature_width(width), 1, names=names))
+        return found
 
 
 @dataclasses.dataclass(frozen=True)

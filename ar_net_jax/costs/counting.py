@@ -31,9 +31,10 @@ def list_operations(fn: Callable[..., Any], *args: Any) -> list[Operation]:
     """The convolutions and matrix products of `fn(*args)`, in program order.
 
     A scan counts its body times its length, a `while_loop` its body once. Of the branches of a
-    `cond` the most expensive one counts; those that differ by platform are such a `cond`, so a
-    convolution counts as one whatever form the platform takes. A `shard_map` counts the work of all
-    its shards. Multiplications by padding zeros are included, as is usual.
+    `cond` the most expensive one counts; of those that differ by platform the one for platforms
+    that have no form of their own, so a convolution counts as one whatever form a platform takes. A
+    `shard_map` counts the work of all its shards. Multiplications by padding zeros are included, as
+    is usual.
 
     Args:
         fn: a function that JAX can trace.
@@ -63,12 +64,18 @@ def _walk(jaxpr: Jaxpr, runs: int) -> Iterator[Operation]:
         elif name == "dot_general":
             yield _operation(eqn, _dot_macs(eqn), runs)
         elif name == "cond":
-            branches = [list(_walk(branch.jaxpr, runs)) for branch in eqn.params["branches"]]
-            # Of equals the last, which is the one for platforms that have no form of their own.
-            yield from max(reversed(branches), key=lambda found: sum(op.macs for op in found))
+            branches = [list(_walk(branch.jaxpr, runs)) for branch in _branches(eqn)]
+            yield from max(branches, key=lambda found: sum(op.macs for op in found))
         else:
             for inner in _inner_jaxprs(eqn.params):
                 yield from _walk(inner, runs * _repetitions(eqn))
+
+
+def _branches(eqn: JaxprEqn) -> tuple[ClosedJaxpr, ...]:
+    """Those of a choice that may be the one that runs."""
+    branches: tuple[ClosedJaxpr, ...] = eqn.params["branches"]
+    platforms = eqn.params.get("branches_platforms", ())
+    return (branches[platforms.index(None)],) if None in platforms else branches
 
 
 def _repetitions(eqn: JaxprEqn) -> int:

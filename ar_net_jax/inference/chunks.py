@@ -16,10 +16,11 @@ frames cost, the longer of their arithmetic and their traffic. Time is told in b
 traffic: an accelerator does some 300 operations in the time of a byte (197 TFLOP/s and 819 GB/s on
 a TPU v5e are 240, 989 and 3,350 on an H100 are 295). A frame's traffic is four passes over the
 outputs of convolutions in the model's precision: what XLA's compiler for TPUs tells of ResNet-50,
-85 MB for outputs of 22 MB. An operation takes 3 us to start, 4 MB. GPUs would like more frames at
-once: on an H200 ResNet-50 in bfloat16 took 1.9, 6.3 and 38 ms for 16, 128 and 1,024 frames in one
-piece. But AR-Net on 64 videos, at half and at a quarter of Uniform's GFLOPs, took 35.8 and 21.6 ms
-with these sizes, 33.8 and 27.5 with (256, 64, 16).
+85 MB for outputs of 22 MB. An operation takes 3 us to start, 4 MB.
+
+On a GPU it takes longer, and few frames do not fill it: 80 MB, by ResNet-50 in bfloat16 on an H100,
+which took 1.9, 2.1, 4.6 and 27.4 ms for 16, 32, 128 and 1,024 frames in one piece. So its chunks
+are larger, and there is a third size wherever that saves a quarter of the second one's time.
 
 A TPU has 128 MiB of memory on the chip (v5e, v6e), where maps need not go through the large one.
 So no more frames are computed at once than have room there, a quarter of it for the largest map.
@@ -47,13 +48,14 @@ _CPU: tuple[tuple[int, Chunks], ...] = (
     (1, (128, 32, 8)),
 )
 # Of accelerators, see above.
-_FLOPS_PER_BYTE, _START_BYTES, _PASSES, _MOST_OVERHEAD = 300, 4e6, 4, 1 / 8
+_FLOPS_PER_BYTE, _PASSES, _MOST_OVERHEAD = 300, 4, 1 / 8
+_START_BYTES, _GPU_START_BYTES = 4e6, 8e7
 _WEIGHT_BYTES = 4  # Parameters are float32 always.
-_LEAST, _MOST = 16, 256
+_LEAST, _MOST, _GPU_MOST = 16, 256, 512
 # Of a TPU, see above: for the largest map; passes over the outputs that do not fit, 26.7 MB of 22.
 _MAPS_BYTES, _SPILLED = 1 << 25, 1.2
-# The second size, for the rest.
-_PART = 4
+# Each further size, for the rest; a GPU's third one, where a chunk of it takes so much less time.
+_PART, _LEAST_SAVED = 4, 1 / 4
 
 
 def plan_chunks(
@@ -117,34 +119,63 @@ def _sizes(network: Network, platform: str, dtype: str) -> Chunks:
     if platform == "cpu":
         return next(chunks for least, chunks in _CPU if network.resolution >= least)
     traffic = _traffic(network)
-    sizes = roofline_chunks(traffic, dtype)
-    if platform == "tpu":
-        most = frames_on_chip(traffic, dtype)
-        sizes = sizes if sizes[0] <= most else (most, max(most // _PART, 1))
-    return sizes
+    if platform != "tpu":
+        return gpu_chunks(traffic, dtype)
+    most = frames_on_chip(traffic, dtype)
+    sizes = tpu_chunks(traffic, dtype)
+    return sizes if sizes[0] <= most else (most, max(most // _PART, 1))
 
 
 def _traffic(network: Network) -> Traffic:
     return count_traffic(network.backbone, network.resolution, network.padding)
 
 
-def roofline_chunks(traffic: Traffic, dtype: str) -> Chunks:
-    """Sizes for an accelerator, see the module's docstring.
+def tpu_chunks(traffic: Traffic, dtype: str) -> Chunks:
+    """Sizes by a TPU's roofline, see the module's docstring.
 
     Args:
         traffic: of a network on one frame.
         dtype: of its computation.
 
-    >>> roofline_chunks(Traffic(25_500_000, 11_000_000, 1_600_000, 4_100_000_000, 54), "bfloat16")
+    >>> tpu_chunks(Traffic(25_500_000, 11_000_000, 1_600_000, 4_100_000_000, 54), "bfloat16")
     (32, 8)
     """
-    moved = _PASSES * jnp.dtype(dtype).itemsize * traffic.outputs
-    frame = max(moved, 2 * traffic.macs / _FLOPS_PER_BYTE)
-    fixed = _WEIGHT_BYTES * traffic.weights + _START_BYTES * traffic.operations
-    size = _LEAST
-    while size < _MOST and fixed > _MOST_OVERHEAD * size * frame:
-        size *= 2
+    size = _filling(_fixed_bytes(traffic, _START_BYTES), _frame_bytes(traffic, dtype), _MOST)
     return size, size // _PART
+
+
+def gpu_chunks(traffic: Traffic, dtype: str) -> Chunks:
+    """Sizes by a GPU's roofline, see the module's docstring.
+
+    Args:
+        traffic: of a network on one frame.
+        dtype: of its computation.
+
+    >>> gpu_chunks(Traffic(25_500_000, 11_000_000, 1_600_000, 4_100_000_000, 54), "bfloat16")
+    (512, 128, 32)
+    """
+    fixed, frame = _fixed_bytes(traffic, _GPU_START_BYTES), _frame_bytes(traffic, dtype)
+    size = _filling(fixed, frame, _GPU_MOST)
+    second, third = size // _PART, size // _PART**2
+    pays = fixed + third * frame <= (1 - _LEAST_SAVED) * (fixed + second * frame)
+    return (size, second, third) if pays else (size, second)
+
+
+def _filling(fixed: float, frame: float, most: int) -> int:
+    """The least power of two of frames beside which what is fixed is small."""
+    size = _LEAST
+    while size < most and fixed > _MOST_OVERHEAD * size * frame:
+        size *= 2
+    return size
+
+
+def _fixed_bytes(traffic: Traffic, start: float) -> float:
+    return _WEIGHT_BYTES * traffic.weights + start * traffic.operations
+
+
+def _frame_bytes(traffic: Traffic, dtype: str) -> float:
+    moved = _PASSES * jnp.dtype(dtype).itemsize * traffic.outputs
+    return max(moved, 2 * traffic.macs / _FLOPS_PER_BYTE)
 
 
 def frames_on_chip(traffic: Traffic, dtype: str) -> int:

@@ -10,12 +10,14 @@ The number of programs does not depend on the decisions: one for each stage, at 
 networks with loops, and one for each network and size of chunk.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import ShapedArray
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun
@@ -103,6 +105,8 @@ class SplitProgram:
         """
         closed, shape = jax.make_jaxpr(function, return_shape=True)(*args)
         self._closed: ClosedJaxpr = closed
+        # NumPy's would be brought to the device by every chunk anew.
+        self._constants = [jnp.asarray(each) for each in closed.consts]
         self._result = jax.tree.structure(shape)
         self.stages = _split(closed.jaxpr)
         _connect(self.stages, closed.jaxpr)
@@ -144,7 +148,7 @@ class SplitProgram:
         """The variables that are known before the first stage."""
         jaxpr = self._closed.jaxpr
         leaves = jax.tree.leaves(args)
-        return dict(zip([*jaxpr.invars, *jaxpr.constvars], [*leaves, *self._closed.consts]))
+        return dict(zip([*jaxpr.invars, *jaxpr.constvars], [*leaves, *self._constants]))
 
     def run(self, trips_of: TripsOf, *args: Any) -> Any:
         """Runs all stages.
@@ -270,6 +274,14 @@ def _shape(place: Var | Literal) -> jax.ShapeDtypeStruct:
 
 def _read(values: Mapping[Var, Any], places: Sequence[Var | Literal]) -> list[Any]:
     return [
-        np.asarray(place.val, _shape(place).dtype) if isinstance(place, Literal) else values[place]
+        _on_device(np.asarray(place.val, _shape(place).dtype).tobytes(), _shape(place).dtype)
+        if isinstance(place, Literal)
+        else values[place]
         for place in places
     ]
+
+
+@functools.lru_cache(maxsize=256)
+def _on_device(number: bytes, dtype: np.dtype[Any]) -> jax.Array:
+    """A number of a program's text, which is brought to the device once."""
+    return jnp.asarray(np.frombuffer(number, dtype)[0])

@@ -16,7 +16,7 @@ from ar_net_jax.benchmarks.torch_baseline import torch_forward_calls
 from ar_net_jax.benchmarks.training import benchmark_training
 from ar_net_jax.benchmarks.tune import tune
 from ar_net_jax.experiment import load_config
-from ar_net_jax.inference.plan import FORMS, Plan
+from ar_net_jax.inference.plan import Plan
 from ar_net_jax.inference.plans import Plans
 
 AGREEMENT, SPEED, PARTS, TORCH = "agreement", "speed", "parts", "torch"
@@ -64,18 +64,16 @@ class Suite:
         first, *others = given.dtypes
         yield Step(AGREEMENT, "with a CPU's logits", self._agreement)
         yield from (self._speed("", first, batch) for batch in given.batches)
-        yield Step(PARTS, f"AR-Net, {first}, batch {given.batches[0]}", self._parts)
+        yield Step(CHUNKS, f"AR-Net, {first}", self._sweep)
+        if self._plan is not None:
+            yield from (self._speed("", first, batch, self._plan) for batch in given.batches[:2])
         if given.against_torch:
             yield Step(TORCH, f"{first}, batch {given.batches[0]}", self._torch)
         stages = load_config(given.spec(), given.overrides).stage_order
         # The joint stage, which trains everything, tells most.
         for stage in sorted(stages, key=lambda name: name != "joint"):
             yield self._training(stage)
-        yield Step(CHUNKS, f"AR-Net, {first}", self._sweep)
-        if self._plan is not None:
-            for form in FORMS:
-                plan = dataclasses.replace(self._plan, form=form)
-                yield from (self._speed("", first, batch, plan) for batch in given.batches[:2])
+        yield Step(PARTS, f"AR-Net, {first}, batch {given.batches[0]}", self._parts)
         for dtype in others:
             yield from (self._speed("", dtype, batch) for batch in given.batches)
         for dtype in given.dtypes:
