@@ -105,8 +105,10 @@ def test_a_tpu_computes_as_many_frames_at_once_as_its_memory_holds() -> None:
     model = Uniform(UniformConfig(num_classes=3, backbone="resnet50", resolution=224))
     networks = model.networks()
     assert list(plan_chunks(networks, "tpu", dtype="bfloat16").values()) == [(16, 4)]
-    assert plan_parts(networks, "tpu", dtype="bfloat16") == dict.fromkeys(networks, 16)
-    assert plan_parts(networks, "cuda") is None
+    assert plan_parts(networks, "tpu", "masked", dtype="bfloat16") == dict.fromkeys(networks, 16)
+    assert plan_parts(networks, "tpu", "routed") is None
+    assert plan_parts(networks, "cuda", "masked") is None
+    assert plan_parts(networks, "cpu", "routed") == dict.fromkeys(networks, 8)
 
 
 def test_narrow_maps_fill_the_lanes() -> None:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ar_net_jax.benchmarks.entries import Entry
-from ar_net_jax.inference.chunks import plan_chunks
+from ar_net_jax.inference.chunks import plan_chunks, plan_parts
 from ar_net_jax.inference.plans import Plans
 from ar_net_jax.inference.step import Request, Routing
 from ar_net_jax.methods.timed_parts import TimedPart
@@ -74,14 +74,12 @@ class Parts:
         if key not in self._jitted:
             method, mode = entry.method, Mode()
             if form == "routed":
-                sizes = plan_chunks(
-                    method.networks(),
-                    jax.default_backend(),
-                    self._chunks,
-                    self._plans.of(method),
-                    dtype=method.config.dtype,
-                )
-                mode = Mode(chunks=sizes)
+                networks, platform = method.networks(), jax.default_backend()
+                dtype = method.config.dtype
+                plan = self._plans.of(method)
+                sizes = plan_chunks(networks, platform, self._chunks, plan, dtype=dtype)
+                parts = plan_parts(networks, platform, form, dtype=dtype)
+                mode = Mode(chunks=sizes, parts=parts)
             module = method.module()
 
             def run(variables: Any, given: Any, actions: Array) -> Any:

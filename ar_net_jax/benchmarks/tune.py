@@ -18,7 +18,7 @@ import tqdm
 
 from ar_net_jax.errors import UserError
 from ar_net_jax.experiment import Config
-from ar_net_jax.inference.chunks import plan_chunks
+from ar_net_jax.inference.chunks import plan_chunks, plan_parts
 from ar_net_jax.inference.ladder import choose_chunks, fewest_seconds
 from ar_net_jax.inference.plan import FORMS, Form, NetworkPlan, Plan, PlanKey
 from ar_net_jax.inference.split import RoutedLoops, SplitProgram, programs_at_once, run_equations
@@ -82,7 +82,13 @@ def tune(
     variables = jax.device_put(variables)
     penalty = jnp.float32(0.0)
     request = _noise(method, videos, length)
-    function = inference_function(method, chunks=_candidates(method, videos * length))
+    function = inference_function(
+        method,
+        chunks=_candidates(method, videos * length),
+        parts=plan_parts(
+            method.networks(), jax.default_backend(), "routed", dtype=method.config.dtype
+        ),
+    )
     program = SplitProgram(function, variables, request, penalty)
     if not program.networks:
         raise UserError(

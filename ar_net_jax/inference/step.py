@@ -121,11 +121,10 @@ def make_inference(
     form = _form(routing, chunks, plan, mesh)
     networks, dtype = method.networks(), method.config.dtype
     platform = platform or jax.default_backend()
-    sizes = parts = None
+    sizes = None
     if routing == "routed":
         sizes = plan_chunks(networks, platform, chunks, plan, form, dtype=dtype)
-    else:
-        parts = plan_parts(networks, platform, dtype=dtype)
+    parts = plan_parts(networks, platform, routing, dtype=dtype)
     infer = inference_function(
         method, policy=policy, chunks=sizes, parts=parts, random_crops=random_crops
     )
@@ -165,7 +164,7 @@ def inference_function(
         method: as there, like the policy and the crops.
         policy: how decisions are made.
         chunks: sizes of chunk by network, descending; None is the masked form.
-        parts: frames that the masked form computes at once, by network; None for all.
+        parts: frames that a network which runs on all computes at once, by name; None for all.
         random_crops: whether to draw them.
     """
     module = method.module()

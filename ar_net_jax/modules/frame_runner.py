@@ -33,8 +33,8 @@ class Mode:
             method would decide it: what its decision has to beat.
         chunks: sizes of chunk, descending, by network. Given, the routed form computes chosen
             frames only (evaluation); None asks for the masked form.
-        parts: by network, how many frames the masked form computes at once in evaluation; None for
-            all.
+        parts: by network, how many frames are computed at once in evaluation where all are
+            computed; None for all.
     """
 
     train: bool = flax.struct.field(pytree_node=False, default=False)

@@ -35,9 +35,9 @@ _CONTRACT_ROWS = (((0,), (0,)), ((), ()))
 # pixels of a map and channels of the input with which copying all patches pays.
 _POINTWISE_CHANNELS = 64
 _FEW_PIXELS, _MANY_CHANNELS = 64, 512
-# Channels of a 3x3 kernel, in and out, and numbers in one of the transformed maps, from which on
-# Winograd's way pays; with fewer, to transform the kernel costs what it saves.
-_WINOGRAD_CHANNELS, _WINOGRAD_NUMBERS = 64, 2**15
+# Channels of a 3x3 kernel, in and out, and tiles of all maps, from which on Winograd's way pays;
+# with fewer tiles, to transform the kernel costs what it saves.
+_WINOGRAD_CHANNELS, _WINOGRAD_TILES = 64, 128
 # A sum over the rows of two matrices runs at 10 to 30 GMAC/s, a product of rows and columns at 13
 # to 35. From so many channels of the input on, the gradient is copied transposed for it, and every
 # row of the kernel uses the copy. For 1x1 kernels nothing shares it: alone they gain by it, but a
@@ -140,8 +140,8 @@ def _pays_by_winograd(x: Array, kernel: Array, stride: int, padding: Padding) ->
     if kernel.shape[0] != 3 or stride != 1 or x.dtype.itemsize < 4:
         return False
     rows, columns = result_sides(x, kernel.shape[0], stride, padding)
-    numbers = x.shape[0] * math.ceil(rows / 2) * math.ceil(columns / 2) * x.shape[-1]
-    return min(kernel.shape[2:]) >= _WINOGRAD_CHANNELS and numbers > _WINOGRAD_NUMBERS
+    tiles = x.shape[0] * math.ceil(rows / 2) * math.ceil(columns / 2)
+    return min(kernel.shape[2:]) >= _WINOGRAD_CHANNELS and tiles >= _WINOGRAD_TILES
 
 
 def _is_pointwise(kernel: Array, padding: Padding) -> bool:
