@@ -87,7 +87,7 @@ class JoinedNorm(nn.BatchNorm):
         bias = self.param("bias", self.bias_init, (features,), jnp.float32)
         return scale, bias
 
-    def statistics(self, features: int) -> tuple[nn.Variable, nn.Variable]:
+    def statistics(self, features: int) -> tuple[nn.Variable[Array], nn.Variable[Array]]:
         """Running mean and variance, float32 [D]."""
         shape = (features,)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)

@@ -8,7 +8,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Literal, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import flax.linen as nn
 import jax
@@ -196,7 +196,7 @@ class MBConv(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool, keys: Array | None) -> Array:
         """Maps [N, H, W, C] to [N, H', W', features]; `keys` as in `MBConvNet`."""
-        how = {"train": train, "dtype": self.dtype, **norm_settings(self.norm)}
+        how: dict[str, Any] = {"train": train, "dtype": self.dtype, **norm_settings(self.norm)}
         kernel, stride, channels = self.stage.kernel, self.stage.stride, x.shape[-1]
         activation, native_size = self.spec.activation, self.spec.native_size
         y = x
