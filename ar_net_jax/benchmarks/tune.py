@@ -35,8 +35,9 @@ _LEAST_GAIN = 0.01
 # Sizes go up to so many times the largest of the usual ones, and on an accelerator down to this
 # one: fewer frames take as long there.
 _BEYOND, _LEAST_ELSEWHERE = 2, 8
-# Of the time that is left, for compiling other sizes than the usual ones.
-_COMPILING = 0.6
+# Of all time, for single chunks: the rest is for both forms of the whole. Of the time that is left
+# for chunks, for compiling other sizes than the usual ones.
+_CHUNKS, _COMPILING = 0.7, 0.6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +97,7 @@ def tune(
             "steps; there is nothing to measure"
         )
     chunks = _Chunks(program, (variables, request, penalty))
-    measured, left_out = chunks.measure(method, started + budget, progress)
+    measured, left_out = chunks.measure(method, started + _CHUNKS * budget, progress)
     key = PlanKey.of(method)
     plan = Plan(key, "loop", tuple(_network(name, found) for name, found in measured.items()))
     seconds: dict[int, dict[Form, float]] = {}

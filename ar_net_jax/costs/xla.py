@@ -14,10 +14,10 @@ from ar_net_jax.modules.heads import FrameClassifier
 def xla_gmacs(name: str, resolution: int, num_classes: int, padding: str = "same") -> float | None:
     """Half of the floating-point operations that XLA sees in one frame, in 1e9.
 
-    The program is lowered for this machine's platform but not compiled. XLA counts a
-    multiply-accumulate as two operations, hence the half. Unlike `frame_gflops` it leaves out
-    the taps that fall on padding, and it adds elementwise work: normalisation, activations,
-    pooling.
+    The program is lowered, but not compiled, as for a TPU, where convolutions have no other form.
+    XLA counts a multiply-accumulate as two operations, hence the half. Unlike `frame_gflops` it
+    leaves out the taps that fall on padding, and it adds elementwise work: normalisation,
+    activations, pooling.
 
     Args:
         name: of the backbone.
@@ -26,7 +26,7 @@ def xla_gmacs(name: str, resolution: int, num_classes: int, padding: str = "same
         padding: rule of an EfficientNet's convolutions.
 
     Returns:
-        The figure, or None where the platform has no such analysis.
+        The figure, or None where the platform at hand has no such analysis.
 
     Raises:
         UserError: no backbone has that name.
@@ -37,5 +37,6 @@ def xla_gmacs(name: str, resolution: int, num_classes: int, padding: str = "same
         network = backbones.get(name).module(padding=padding)
     frame = jax.ShapeDtypeStruct((1, resolution, resolution, 3), jnp.float32)
     variables = jax.eval_shape(network.init, jax.random.key(0), frame)
-    analysis = jax.jit(network.apply).lower(variables, frame).cost_analysis()
+    traced = jax.jit(network.apply).trace(variables, frame)
+    analysis = traced.lower(lowering_platforms=("tpu",)).cost_analysis()
     return analysis["flops"] / 2e9 if analysis and "flops" in analysis else None
