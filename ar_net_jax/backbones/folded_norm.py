@@ -45,20 +45,7 @@ def conv_norm(
     dtype: DTypeLike,
     names: tuple[str, str],
 ) -> Array:
-    """A convolution with BatchNorm after it, to be called within a compact method.
-
-    Args:
-        x: [N, H, W, C].
-        features: D.
-        kernel: side length of the kernel.
-        stride: the same for rows and columns.
-        train: as in `batch_norm`.
-        dtype: of the computation.
-        names: of the convolution and of the BatchNorm.
-
-    Returns:
-        [N, ceil(H / stride), ceil(W / stride), D].
-    """
+    """`conv_batch_norm`, whose training is the fast one where it pays; args and result as there."""
     channels = x.shape[-1]
     pixels = x[:, ::stride, ::stride].size // channels if kernel == 1 else 0
     # Of more channels than the result has, the moments would cost more than the product; of few

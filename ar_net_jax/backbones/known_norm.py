@@ -60,10 +60,7 @@ def conv_batch_norm(
         )
         return norm(x)
     weights = Kernel((kernel, kernel, x.shape[-1], features), name=names[0])()
-    known = KnownNorm(
-        use_running_average=True, momentum=momentum, epsilon=epsilon, dtype=dtype, name=names[1]
-    )
-    return known(x.astype(dtype), weights, stride, padding)
+    return KnownNorm(epsilon=epsilon, name=names[1])(x.astype(dtype), weights, stride, padding)
 
 
 class Kernel(nn.Module):

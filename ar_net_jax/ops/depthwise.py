@@ -7,6 +7,7 @@ in place of 7.0. That was measured for 3x3 kernels without gradients, and holds 
 parameters do not depend on the form.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from jax.typing import DTypeLike
 
 Array = jax.Array
 Padding = tuple[tuple[int, int], tuple[int, int]]
+Form = Callable[..., Array]
 
 # Side of a kernel up to which a GPU takes shifted products.
 _GPU_KERNEL = 3
@@ -74,23 +76,21 @@ def depthwise_conv(x: Array, kernel: Array, stride: int, padding: Padding) -> Ar
         [N, H', W', C] in the dtype of `x`.
     """
     on_gpu = shifted_products if kernel.shape[0] <= _GPU_KERNEL else grouped_conv
+    return _by_platform(x, kernel, on_gpu, stride, padding)
+
+
+def _by_platform(x: Array, kernel: Array, on_gpu: Form, stride: int, padding: Padding) -> Array:
+    forms = {"cpu": shifted_products, "cuda": on_gpu, "default": grouped_conv}
     return lax.platform_dependent(
         x,
         kernel,
-        cpu=partial(shifted_products, stride=stride, padding=padding),
-        cuda=partial(on_gpu, stride=stride, padding=padding),
-        default=partial(grouped_conv, stride=stride, padding=padding),
+        **{name: partial(form, stride=stride, padding=padding) for name, form in forms.items()},
     )
 
 
 def _forward(x: Array, kernel: Array, stride: int, padding: Padding) -> tuple[Array, Any]:
     def run(x: Array, kernel: Array) -> Array:
-        return lax.platform_dependent(
-            x,
-            kernel,
-            cpu=partial(shifted_products, stride=stride, padding=padding),
-            default=partial(grouped_conv, stride=stride, padding=padding),
-        )
+        return _by_platform(x, kernel, grouped_conv, stride, padding)
 
     return jax.vjp(run, x, kernel)
 
